@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+#include "image/layer_format.h"
+
+const struct layer_format *layer_format_lookup(enum layer_format_id id)
+{
+	static const struct layer_format *const formats[] = {&format_estargz, &format_gzip};
+
+	for (size_t i = 0; i < ARRAY_SIZE(formats); i++)
+		if (formats[i]->id == id)
+			return formats[i];
+	return NULL;
+}

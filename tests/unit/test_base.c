@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include "base/buf.h"
+#include "base/digest.h"
+#include "base/json.h"
+#include "base/work.h"
+
+static void error_first_writer_wins(void **state)
+{
+	struct error err = ERROR_INIT;
+
+	assert_int_equal(error_set(&err, -ENOENT, "a %s\n", "name"), -ENOENT);
+	assert_int_equal(error_set(&err, -EIO, "later"), -EIO);
+	assert_int_equal(err.code, -ENOENT);
+	assert_string_equal(err.text, "a name?");
+	assert_int_equal(error_set(NULL, -EIO, "nobody listens"), -EIO);
+}
+
+static void error_exit_codes(void **state)
+{
+	assert_int_equal(error_exit_code(0), 0);
+	assert_int_equal(error_exit_code(-EIO), 1);
+	assert_int_equal(error_exit_code(-ENOENT), 3);
+	assert_int_equal(error_exit_code(-EBADMSG), 6);
+	assert_int_equal(error_exit_code(-ENOTSUP), 8);
+}
+
+static void buf_stops_at_its_cap(void **state)
+{
+	struct buf b = BUF_INIT_MAX(5);
+
+	assert_int_equal(buf_append(&b, "abcde", 5), 0);
+	assert_int_equal(buf_append(&b, "f", 1), -E2BIG);
+	assert_int_equal(b.len, 5);
+	assert_string_equal(buf_str(&b), "abcde");
+	assert_int_equal(buf_reserve(&b, SIZE_MAX), -E2BIG);
+	buf_fini(&b);
+}
+
+static void digest_grammar(void **state)
+{
+	static const char empty[] =
+		"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+	static const char *const bad[] = {"", ":", "sha256", "sha256:", "sha256:00", "../x:y", "SHA256:00",
+		"sha256:E3B0C44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+		"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8550"};
+	char text[DIGEST_TEXT_MAX];
+	struct digest d, e;
+
+	digest_of(DIGEST_SHA256, "", 0, &d);
+	digest_format(&d, text);
+	assert_string_equal(text, empty);
+	assert_int_equal(digest_parse(empty, &e, NULL), 0);
+	assert_true(digest_equal(&d, &e));
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(digest_parse(bad[i], &e, NULL), -EBADMSG);
+	assert_int_equal(digest_parse("md5:d41d8cd98f00b204e9800998ecf8427e", &e, NULL), -ENOTSUP);
+}
+
+static void hasher_equals_one_shot(void **state)
+{
+	_cleanup_(hasher_freep) struct hasher *h = NULL;
+	struct digest a, b;
+
+	assert_int_equal(hasher_new(DIGEST_SHA512, &h), 0);
+	for (int round = 0; round < 2; round++) {
+		hasher_update(h, "ab", 2);
+		hasher_update(h, "c", 1);
+		hasher_final(h, &a);
+		digest_of(DIGEST_SHA512, "abc", 3, &b);
+		assert_true(digest_equal(&a, &b));
+	}
+}
+
+static void json_limits(void **state)
+{
+	struct error err = ERROR_INIT;
+	char deep[2 * JSON_DEPTH_MAX + 4];
+	const char *s;
+	json_t *root;
+	int64_t n;
+
+	memset(deep, '[', sizeof(deep));
+	for (int depth = JSON_DEPTH_MAX; depth <= JSON_DEPTH_MAX + 1; depth++) {
+		memset(deep + depth, ']', (size_t)depth);
+		assert_int_equal(json_parse(deep, 2 * (size_t)depth, 4096, "t", &root, NULL),
+				 depth > JSON_DEPTH_MAX ? -E2BIG : 0);
+		if (depth <= JSON_DEPTH_MAX)
+			json_decref(root);
+		memset(deep, '[', sizeof(deep));
+	}
+	assert_int_equal(json_parse("{}", 2, 1, "t", &root, NULL), -E2BIG);
+	assert_int_equal(json_parse("{\"a\":1,\"a\":2}", 13, 99, "t", &root, NULL), -EBADMSG);
+	assert_int_equal(json_parse("{\"a\":\"x\",\"b\":null}", 18, 99, "t", &root, NULL), 0);
+	assert_int_equal(json_get_string(root, "a", "t", &s, &err), 0);
+	assert_string_equal(s, "x");
+	assert_int_equal(json_get_string(root, "b", "t", &s, &err), JSON_ABSENT);
+	assert_int_equal(json_get_int(root, "a", "t", &n, &err), -EBADMSG);
+	assert_string_equal(err.text, "t: member \"a\" is not an integer");
+	json_decref(root);
+}
+
+static void add_one(void *arg)
+{
+	__atomic_add_fetch((int *)arg, 1, __ATOMIC_SEQ_CST);
+}
+
+static void work_runs_everything(void **state)
+{
+	struct work_pool *pool;
+	int count = 0;
+
+	assert_int_equal(work_pool_new(3, "test", &pool), 0);
+	for (int i = 0; i < 1000; i++)
+		assert_int_equal(work_submit(pool, i % 2 ? WORK_IDLE : WORK_DEMAND, add_one, &count), 0);
+	work_pool_free(pool);
+	assert_int_equal(count, 1000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(error_first_writer_wins),
+		cmocka_unit_test(error_exit_codes),
+		cmocka_unit_test(buf_stops_at_its_cap),
+		cmocka_unit_test(digest_grammar),
+		cmocka_unit_test(hasher_equals_one_shot),
+		cmocka_unit_test(json_limits),
+		cmocka_unit_test(work_runs_everything),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
