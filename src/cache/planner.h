@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Decides which spans one request fetches. Pure policy: the link's round trip and bandwidth and
+ * the clock are given; nothing is fetched here.
+ *
+ * What was asked is always covered. Neighbours that are missing come along when the link makes
+ * that cheap: bytes that cost less time than a fraction of a round trip are nearly free. The
+ * window grows while reads run on from each other, and falls back when they jump.
+ */
+#ifndef MORSEL_CACHE_PLANNER_H
+#define MORSEL_CACHE_PLANNER_H
+
+#include "image/layer_index.h"
+
+struct link_model { /* smoothed measurements of one layer's blob */
+	uint64_t rtt_ns;          /* request to first byte */
+	uint64_t bytes_per_s;
+};
+void link_model_init(struct link_model *m); /* 20 ms, 12.5 MB/s: a guess until measured */
+void link_model_observe(struct link_model *m, uint64_t first_byte_ns, uint64_t bytes,
+			uint64_t transfer_ns);
+
+struct planner { /* one a layer, under the caller's lock */
+	uint64_t next_span; /* where a sequential reader would go on */
+	uint64_t window_bytes;
+};
+
+struct plan {
+	uint64_t first, last; /* spans, inclusive */
+};
+
+/* need_first..need_last are the spans asked for. is_wanted says whether a span is neither present
+ * nor being fetched. The plan never exceeds max_bytes compressed unless what was asked does. */
+void planner_plan(struct planner *p, const struct layer_index *index, const struct link_model *link,
+		  uint64_t need_first, uint64_t need_last,
+		  bool (*is_wanted)(void *userdata, uint64_t span), void *userdata,
+		  uint64_t max_bytes, struct plan *ret);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Verified bytes of an image's devices, from the cache or else from where the layers came from.
+ *
+ * The reader never makes a FUSE thread wait: reader_submit() either fills the buffer at once
+ * (everything present, verified by this process, and in the page cache) or takes the request over
+ * and calls back from a pool thread. One chunk is fetched once, whoever and however many ask:
+ * single flight inside the process, a byte-range lock (OFD) on the layer's `present` file between
+ * processes.
+ *
+ * Every chunk is verified once per process before its first byte is served, whether it came from
+ * the network or the cache. A mismatch from the network is fetched once more, bypassing caches,
+ * then -EIO; a mismatch in the cache is thrown away and fetched.
+ *
+ * Knows devices and chunks; not files, not FUSE, not references.
+ */
+#ifndef MORSEL_CACHE_READER_H
+#define MORSEL_CACHE_READER_H
+
+#include "base/work.h"
+#include "cache/cache.h"
+#include "image/layer_format.h"
+#include "prof/counters.h"
+#include "registry/blob.h"
+
+enum { READER_PENDING = 1 };
+
+struct reader_layer {
+	struct layer *layer;               /* borrowed; outlives the reader */
+	const struct layer_format *format; /* decodes spans */
+	struct blob *blob;                 /* borrowed; NULL = can't be fetched (offline): -EIO */
+};
+
+struct reader_options {
+	const struct seam *seam;
+	const struct log *log;
+	struct counters *counters;  /* one set for the mount */
+	struct counters *per_layer; /* array, one a layer; NULL = not wanted */
+	struct work_pool *pool;     /* fetches and disk waits run here */
+	const struct reader_layer *layers; /* copied */
+	uint32_t n_layers;
+	uint64_t deadline_ns; /* how long a read may take before -EIO; 0 = 30 s */
+};
+
+struct reader;
+int reader_new(const struct reader_options *o, struct reader **ret, struct error *err);
+/* Cancels what is under way, waits for callbacks to end. Accepts NULL. */
+void reader_free(struct reader *r);
+DEFINE_CLEANUP(struct reader *, reader_free)
+
+/* One read request. The caller owns it and keeps it alive until done() was called. */
+struct reader_request {
+	uint32_t layer;
+	uint64_t dev_off;
+	uint32_t len; /* <= 1 MiB; may cross chunks and holes */
+	void *buf;    /* len bytes; filled before done() */
+	/* Called once from a pool thread when reader_submit() returned READER_PENDING:
+	 * 0 = buf is filled; else -EIO, -ETIMEDOUT, -EINTR (cancelled). Must not block. */
+	void (*done)(struct reader_request *rq, int result);
+	void *userdata;
+	/* the reader's own */
+	struct reader_request *next;
+	struct reader *reader;
+	uint64_t start_ns;
+	uint32_t missing, state;
+	int result;
+};
+
+/* 0: filled, done() will not be called. READER_PENDING. -EINVAL: outside the device. -EIO. */
+int reader_submit(struct reader *r, struct reader_request *rq);
+/* The request's task is dying: done(-EINTR) soon, unless it is being answered already. The shared
+ * fetch goes on. Any thread; rq must still be alive (the caller serialises with its done()). */
+void reader_cancel(struct reader *r, struct reader_request *rq);
+/* Blocking convenience for callers that are not a FUSE thread or a pool job. */
+int reader_read(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, size_t len,
+		const atomic_bool *cancel, struct error *err);
+
+/* Why the last read failed, for one log line or error text; "" when none did. */
+void reader_last_error(struct reader *r, char *buf, size_t n);
+
+#endif

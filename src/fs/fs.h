@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Answers the kernel: one mounted image. Read-only, stateless (an inode number is the EROFS nid),
+ * no lookup table, no handles. Parses nothing but what erofs_read maps; fetches nothing itself.
+ */
+#ifndef MORSEL_FS_FS_H
+#define MORSEL_FS_FS_H
+
+#include "base/log.h"
+#include "base/seam.h"
+#include "cache/reader.h"
+#include "image/erofs_read.h"
+
+struct fs_params {
+	const struct seam *seam;
+	const struct log *log;
+	const struct erofs *image;   /* borrowed */
+	struct reader *reader;       /* borrowed */
+	struct counters *counters;   /* borrowed */
+	const char *mountpoint;
+	const char *fsname;          /* the reference verbatim; subtype is "morsel" */
+	bool allow_other;            /* always brings default_permissions */
+	bool suid, dev;              /* root only; also shows security.capability */
+	unsigned threads;            /* 0 = default */
+	uint64_t used_bytes;         /* statfs: sum of file sizes; 0 = from the image's devices */
+	/* Answers a control request ("stat"): JSON text, freed by the caller; NULL = no memory. */
+	char *(*control)(void *userdata, const char *request);
+	void *control_userdata;
+};
+
+struct fs;
+/* Mounts (as root mount(2), else fusermount3). When it returns 0, the mount answers once fs_serve
+ * runs. -errno with a text; nothing is left mounted on failure. */
+int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err);
+/* Calls ready() once the mount has answered a first request (or at once when the kernel's INIT
+ * was served), then serves until unmounted, fs_stop(), SIGTERM or SIGINT. 0, or -errno. */
+int fs_serve(struct fs *f, void (*ready)(void *userdata), void *userdata, struct error *err);
+void fs_stop(struct fs *f);   /* any thread, any signal handler */
+void fs_free(struct fs *f);   /* unmounts when still mounted; accepts NULL */
+DEFINE_CLEANUP(struct fs *, fs_free)
+
+/* Unmounts DIR and waits (<= 10 s) until its server is gone. lazy: MNT_DETACH.
+ * -EINVAL: not a morsel mount; -EBUSY. */
+int fs_umount(const char *dir, bool lazy, struct error *err);
+/* Sends a request to the server of the morsel mount at DIR through its control socket, which only
+ * the owner (or root) can open. *ret is malloc'ed JSON. */
+int fs_control(const char *dir, const char *request, char **ret, struct error *err);
+
+#endif
