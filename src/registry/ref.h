@@ -3,7 +3,7 @@
  * Image references, as people type them:
  *
  *   [docker://][host[:port]/]path[:tag][@digest]      a registry
- *   oci:DIR[:NAME]                                    an OCI image layout directory
+ *   oci:DIR[:NAME][@digest]                           an OCI image layout directory
  *
  * The grammar is Docker's (distribution/reference): a first component is a host only when it has a
  * '.' or ':', is exactly "localhost", or has an upper-case letter; else the host is docker.io, and
@@ -24,11 +24,11 @@ struct ref {
 	enum ref_kind kind;
 	bool has_digest;
 	struct digest digest;
-	char *text;     /* verbatim, as typed: what mount tables show */
-	char *host;     /* REF_REGISTRY: "docker.io", "localhost:5000", "[::1]:5000" */
+	char *text;	/* verbatim, as typed: what mount tables show */
+	char *host;	/* REF_REGISTRY: "docker.io", "localhost:5000", "[::1]:5000" */
 	char *api_host; /* the same, but "registry-1.docker.io" for docker.io */
-	char *path;     /* REF_REGISTRY: repository "library/alpine"; REF_LAYOUT: directory */
-	char *tag;      /* NULL when absent; REF_LAYOUT: the name after the directory, or NULL */
+	char *path;	/* REF_REGISTRY: repository "library/alpine"; REF_LAYOUT: directory */
+	char *tag;	/* NULL when absent; REF_LAYOUT: the name after the directory, or NULL */
 };
 
 /* -EINVAL with a text that quotes the reference and says what is wrong with it. Fuzzed. */
