@@ -24,10 +24,11 @@ struct challenge {
 
 enum { CHALLENGE_NONE = 1 };
 
-/* values: the header values (without the name). 0; CHALLENGE_NONE: there is no challenge at all;
- * -ENOTSUP: only other schemes, named; -EPROTO: malformed. A malformed challenge beside a good
- * one is skipped. Fuzzed. */
-int challenge_parse(const char *const *values, size_t n, struct challenge *ret, struct error *err);
+/* values: the header values (without the name); where names the server in errors. 0;
+ * CHALLENGE_NONE: there is no challenge at all; -ENOTSUP: only other schemes, named; -EPROTO:
+ * malformed. A malformed challenge beside a good one is skipped. Fuzzed. */
+int challenge_parse(const char *const *values, size_t n, const char *where, struct challenge *ret,
+		    struct error *err);
 void challenge_fini(struct challenge *c);
 
 #endif
