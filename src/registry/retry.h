@@ -6,9 +6,10 @@
  *   struct retry state = {0};
  *   for (;;) {
  *           ... one attempt, described in struct attempt ...
- *           r = retry_next(&policy, &state, &attempt, now, deadline, random, &wait_until, err);
- *           if (r < 0) return r;
- *           RETRY_AGAIN: wait; RETRY_RERESOLVE, RETRY_REAUTH: see below
+ *           r = retry_next(&policy, &state, &attempt, where, now, deadline, random, &until,
+ *                          err);
+ *           if (r <= 0) return r;
+ *           ... RETRY_RERESOLVE, RETRY_REAUTH: forget something; wait until `until` ...
  *   }
  */
 #ifndef MORSEL_REGISTRY_RETRY_H
@@ -46,6 +47,7 @@ struct attempt {
 	bool authorized; /* the request carried a credential or token */
 	bool has_retry_after;
 	uint64_t retry_after_s;
+	const char *detail; /* libcurl's or the registry's own words for errors, or NULL */
 };
 
 /* Zero at the start of a call. */
@@ -54,15 +56,16 @@ struct retry {
 };
 
 enum {
-	RETRY_AGAIN = 1,     /* the same request (for the bytes still missing) at wait_until */
-	RETRY_RERESOLVE = 2, /* at once: forget the remembered redirect, ask the registry again */
-	RETRY_REAUTH = 3,    /* at once: forget the token, answer the challenge, ask again */
+	RETRY_AGAIN = 1,     /* the same request, for the bytes still missing */
+	RETRY_RERESOLVE = 2, /* first forget the remembered redirect: ask the registry itself */
+	RETRY_REAUTH = 3,    /* first forget the token and answer the challenge */
 };
 
-/* 0: the status is a success or a redirect (2xx, 3xx), judge it yourself. RETRY_*. < 0: over; the
- * class of the error; a text is set naming where (a host, or a redacted URL) unless the code was
- * ours. Waits that do not fit before deadline_ns (0 = none) end the call: -ETIMEDOUT, and for a
- * Retry-After the text names the wait. */
+/* 0: the status is a success or a redirect (2xx, 3xx): judge it yourself. RETRY_*: do that at
+ * *ret_wait_until_ns, which may be now. < 0: over; the class of the error, with a text that names
+ * where (a host, or a redacted URL), unless the code was ours. A wait that does not end before
+ * deadline_ns (0 = none) ends the call; for a Retry-After with -ETIMEDOUT and a text that names
+ * the wait. */
 int retry_next(const struct retry_policy *policy, struct retry *state, const struct attempt *a,
 	       const char *where, uint64_t now_ns, uint64_t deadline_ns, uint64_t random,
 	       uint64_t *ret_wait_until_ns, struct error *err);
