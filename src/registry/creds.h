@@ -13,7 +13,7 @@
 #ifndef MORSEL_REGISTRY_CREDS_H
 #define MORSEL_REGISTRY_CREDS_H
 
-#include "base/buf.h"
+#include "base/error.h"
 
 struct creds;
 
@@ -45,11 +45,5 @@ enum { CREDS_NONE = 1, CREDS_HELPER = 2 };
  * name ("secretservice") is in *ret_helper, borrowed; -EBADMSG: the entry is broken. */
 int creds_lookup(const struct creds *c, const char *host, const char *path, struct credential *ret,
 		 const char **ret_helper, struct error *err);
-
-/* RFC 4648 standard alphabet; padding may be missing; no white space. Appends to ret, whose max
- * bounds it. -EBADMSG, -E2BIG, -ENOMEM. */
-int base64_decode(const char *text, size_t len, struct buf *ret);
-/* Appends padded base64. */
-int base64_encode(const void *data, size_t len, struct buf *ret);
 
 #endif

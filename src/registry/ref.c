@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 
 #define REF_TEXT_MAX 8192 /* bytes; a layout's directory may be a long path */
 #define REF_NAME_MAX 255  /* bytes of host/path */
