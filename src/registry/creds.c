@@ -13,10 +13,10 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include "base/base64.h"
 #include "base/json.h"
-#include "registry/base64.h"
 
-#define AUTH_MAX 65536 /* bytes of a decoded "user:password" */
+#define AUTH_MAX 65536 /* bytes of an "auth" member */
 #define KEY_MAX 1024   /* longer keys match nothing */
 
 struct creds {
@@ -117,39 +117,60 @@ static bool is_clean(const char *s)
 	return true;
 }
 
-/* "auth": base64 of user:password. 0, JSON_ABSENT for an empty one, < 0. */
-static int auth_decode(const struct creds *c, const char *key, const char *auth, char **ret_user,
-		       char **ret_password, struct error *err)
+/* As Go's decoder, by which the files' writers judge them: line breaks do not count. */
+static int auth_decode(const char *auth, struct buf *ret)
+{
+	size_t n = strlen(auth), m = 0;
+	_cleanup_(freep) char *text = n <= AUTH_MAX ? malloc(n + 1) : NULL;
+	int r;
+
+	if (!text)
+		return n <= AUTH_MAX ? -ENOMEM : -E2BIG;
+	for (size_t i = 0; i < n; i++)
+		if (auth[i] != '\r' && auth[i] != '\n')
+			text[m++] = auth[i];
+	r = base64_decode(text, m, ret);
+	explicit_bzero(text, m);
+	return r;
+}
+
+/* "user:password" in bytes of b, which has no NUL at its end yet. */
+static int user_split(const struct creds *c, const char *key, const struct buf *b, char **ret_user,
+		      char **ret_password, struct error *err)
+{
+	const char *text = (const char *)b->data, *colon;
+	size_t n = b->len;
+
+	while (n && !text[n - 1])
+		n--; /* old writers padded the password with NULs */
+	colon = n ? memchr(text, ':', n) : NULL;
+	if (!colon || memchr(text, 0, n))
+		return broken(c, key, "\"auth\" is not user:password", err);
+	*ret_user = strndup(text, (size_t)(colon - text));
+	*ret_password = strndup(colon + 1, (size_t)(text + n - colon - 1));
+	if (!*ret_user || !*ret_password)
+		return error_set_errno(err, -ENOMEM, "%s", c->what);
+	return 0;
+}
+
+/* 0, JSON_ABSENT for an empty one, < 0. */
+static int auth_read(const struct creds *c, const char *key, const char *auth, char **ret_user,
+		     char **ret_password, struct error *err)
 {
 	struct buf b = BUF_INIT_MAX(AUTH_MAX);
-	const char *text, *colon;
-	size_t n;
 	int r;
 
 	if (!*auth)
 		return JSON_ABSENT;
-	r = base64_decode(auth, strlen(auth), &b);
-	if (r == -ENOMEM || (!r && !buf_str(&b)))
-		r = error_set_errno(err, -ENOMEM, "%s", c->what);
+	r = auth_decode(auth, &b);
+	if (r == -ENOMEM)
+		error_set_errno(err, r, "%s", c->what);
 	else if (r < 0)
 		r = broken(c, key, "\"auth\" is not base64", err);
-	if (r < 0)
-		goto out;
-	for (n = b.len; n && !b.data[n - 1];)
-		n--; /* old writers padded the password with NULs */
-	text = (const char *)b.data;
-	colon = memchr(text, ':', n);
-	if (!colon || memchr(text, 0, n)) {
-		r = broken(c, key, "\"auth\" is not user:password", err);
-		goto out;
-	}
-	*ret_user = strndup(text, (size_t)(colon - text));
-	*ret_password = strndup(colon + 1, (size_t)(text + n - colon - 1));
-	if (!*ret_user || !*ret_password)
-		r = error_set_errno(err, -ENOMEM, "%s", c->what);
-out:
+	else
+		r = user_split(c, key, &b, ret_user, ret_password, err);
 	if (b.data)
-		explicit_bzero(b.data, b.len);
+		explicit_bzero(b.data, b.cap);
 	buf_fini(&b);
 	return r;
 }
@@ -196,7 +217,7 @@ static int entry_read(const struct creds *c, const char *key, const json_t *obj,
 	r = entry_get(c, obj, &e, err);
 	if (r < 0)
 		return r;
-	r = auth_decode(c, key, e.auth, &user, &out.secret, err);
+	r = auth_read(c, key, e.auth, &user, &out.secret, err);
 	if (r < 0)
 		return r;
 	if (*e.token || *e.identity) {
