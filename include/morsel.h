@@ -205,7 +205,8 @@ MORSEL_API int morsel_mount_stat(const char *dir, char **ret_json, struct morsel
 MORSEL_API int morsel_cache_info(struct morsel *m, char **ret_json, struct morsel_error *err);
 /** Every item; as JSON. */
 MORSEL_API int morsel_cache_list(struct morsel *m, char **ret_json, struct morsel_error *err);
-/** Re-hashes everything and removes what is damaged; -EBADMSG when anything was. */
+/** Re-hashes everything and removes what is damaged; as JSON, whose "damaged" counts the items that
+ * were. What was removed is fetched again when it is needed. */
 MORSEL_API int morsel_cache_verify(struct morsel *m, char **ret_json, struct morsel_error *err);
 /** Evicts least recently used contents until at most target_bytes are used. */
 MORSEL_API int morsel_cache_prune(struct morsel *m, uint64_t target_bytes, uint64_t *ret_freed,

@@ -18,7 +18,7 @@ struct erofs {
 	uint64_t inode_count;
 	uint64_t blocks;
 	uint32_t n_devices;
-	uint64_t meta_off, xattr_off, device_table_off; /* bytes */
+	uint64_t meta_off, device_table_off; /* bytes */
 	uint8_t uuid[16];
 	bool has_xattrs; /* the writer sets xattr_blkaddr only when some inode has xattrs */
 };
@@ -63,8 +63,7 @@ struct erofs_dirent {
 int erofs_readdir(const struct erofs *fs, const struct erofs_inode *dir, uint64_t cookie,
 		  struct erofs_dirent *ret);
 
-/* Symlink text, borrowed, not terminated. A text may be split by the image over two places (a
- * block and a tail), so it is copied. buf holds 4096 bytes. */
+/* Copies the symlink's text, not terminated; buf holds 4096 bytes. -EINVAL: not a symlink. */
 int erofs_readlink(const struct erofs *fs, const struct erofs_inode *ino, char *buf,
 		   size_t *ret_len);
 

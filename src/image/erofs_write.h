@@ -14,7 +14,7 @@
 
 struct erofs_params {
 	const uint8_t *uuid;            /* 16 bytes, digest-derived */
-	const char *const *device_tags; /* per layer, <= 63 bytes: the start of the blob digest */
+	const char *const *device_tags; /* per layer, <= 64 bytes: the blob digest in hex */
 	const char *volume_name;        /* <= 15 bytes */
 };
 
@@ -23,5 +23,8 @@ struct erofs_params {
  * counted in t->dropped_xattrs. Sets nid in every inode. */
 int erofs_write(struct tree *t, const struct erofs_params *params, struct buf *ret,
 		struct error *err);
+
+/* CRC-32C over the rest of the first block, as the superblock holds it. */
+uint32_t erofs_checksum(const uint8_t block0[static 4096]);
 
 #endif

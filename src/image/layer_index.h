@@ -14,7 +14,8 @@
  * device range that no chunk covers (those gaps, holes of sparse files) is zeros by definition.
  *
  * Invariants, all checked by layer_index_validate() before anything trusts a table:
- *  - header counts and section sizes fit the file exactly; reserved fields are zero
+ *  - header counts and section sizes fit the file exactly (the heap is padded to a multiple of 8);
+ *    reserved fields are zero
  *  - entry paths are clean: no leading, trailing or double '/', no "." or ".." component, no NUL,
  *    components <= 255 and paths <= 4095 bytes, depth <= 1024; "" is the root, only as a directory
  *  - a whiteout's path names what it deletes (no ".wh." left in it); ENTRY_OPAQUE only on
@@ -172,6 +173,10 @@ int layer_builder_add_span(struct layer_builder *b, const struct layer_span *s, 
 			   size_t window_len);
 /* The span last added may be given its end later, when the next one starts. */
 struct layer_span *layer_builder_last_span(struct layer_builder *b); /* NULL: none */
+/* By index, for what is only known later (where a chunk's bytes are in the spans). */
+struct layer_span *layer_builder_span(struct layer_builder *b, uint64_t i);
+struct layer_chunk *layer_builder_chunk(struct layer_builder *b, uint64_t i);
+struct layer_entry *layer_builder_entry(struct layer_builder *b, uint64_t i);
 struct layer_index_header *layer_builder_header(struct layer_builder *b); /* for totals */
 /* Writes header and sections to a descriptor, or to a buffer. */
 int layer_builder_write(struct layer_builder *b, int fd);

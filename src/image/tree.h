@@ -23,7 +23,7 @@ struct tree_inode {
 	const uint8_t *xattrs; /* layer_entry heap form */
 	uint32_t xattr_len;
 	uint16_t xattr_count;
-	uint16_t flags;    /* free for the writer's pass */
+	uint16_t flags;    /* tree.c's */
 	uint64_t nid;      /* the writer's */
 };
 
@@ -36,7 +36,6 @@ struct tree_node {
 	struct tree_inode *inode; /* shared between hard links */
 	struct tree_node *parent; /* the root's is itself */
 	struct tree_node **children; /* after tree_finish(); NULL for non-directories */
-	void *priv; /* the merge's */
 };
 
 struct tree {
@@ -45,7 +44,8 @@ struct tree {
 	uint32_t n_layers;
 	const uint64_t *device_bytes; /* per layer, multiples of 4096; borrowed */
 	uint64_t dropped_xattrs;
-	void *arena; /* tree.c's */
+	void *arena, *lists; /* tree.c's */
+	size_t lists_bytes;
 };
 
 /* Merges layers bottom to top by the rules of docs/architecture.md ("the merge"). layers[] and

@@ -65,17 +65,21 @@ static int text_check(const char *text, struct error *err)
 	return 0;
 }
 
-static bool has_scheme(const char *text)
+/* Length of the scheme, 0 = there is none. */
+static size_t scheme_len(const char *text)
 {
 	size_t n =
 		strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
 
-	return n && text[n] == ':';
+	return text[n] == ':' ? n : 0;
 }
 
+/* libcurl would take the next component of "http:///host/" for the host. */
 static bool is_absolute(const char *text)
 {
-	return !strncasecmp(text, "http://", 7) || !strncasecmp(text, "https://", 8);
+	size_t n = !strncasecmp(text, "http://", 7) ? 7 : !strncasecmp(text, "https://", 8) ? 8 : 0;
+
+	return n && text[n] != '/';
 }
 
 /* The part's length counts: libcurl hands out "" for a host of "http://:80/" in some versions. */
@@ -151,14 +155,16 @@ static int url_read(const char *base, const char *text, struct url *ret, struct 
 
 int url_parse(const char *text, struct url *ret, struct error *err)
 {
+	size_t n = scheme_len(text);
 	int r = text_check(text, err);
 
 	if (r < 0)
 		return r;
+	if (n && !(n == 4 && !strncasecmp(text, "http", 4)) &&
+	    !(n == 5 && !strncasecmp(text, "https", 5)))
+		return url_error(err, CURLUE_UNSUPPORTED_SCHEME, text);
 	if (!is_absolute(text))
-		return url_error(
-			err, has_scheme(text) ? CURLUE_UNSUPPORTED_SCHEME : CURLUE_MALFORMED_INPUT,
-			text);
+		return url_error(err, CURLUE_MALFORMED_INPUT, text);
 	return url_read(NULL, text, ret, err);
 }
 
@@ -168,9 +174,9 @@ int url_resolve(const struct url *base, const char *location, struct url *ret, s
 
 	if (r < 0)
 		return r;
-	if (!*location)
+	if (!*location || !strncmp(location, "///", 3))
 		return url_error(err, CURLUE_MALFORMED_INPUT, location);
-	if (has_scheme(location))
+	if (scheme_len(location))
 		return url_parse(location, ret, err);
 	return url_read(base->text, location, ret, err);
 }

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The command line: one file a verb, a table of verbs, a table of options. Uses morsel.h only.
+ *
+ *   main.c      finds the verb, reads its options, runs it, says what failed
+ *   options.c   the option table: getopt, environment, help and checks all come from it
+ *   output.c    sizes, times, JSON and tables on stdout
+ *   progress.c  the bar on stderr
+ *   cmd_*.c     the verbs
+ *
+ * Results go to stdout; errors, logs and progress to stderr; an error is one line.
+ */
+#ifndef MORSEL_CLI_H
+#define MORSEL_CLI_H
+
+#include <stdio.h>
+#include "morsel.h"
+
+enum option_id { /* in the order of the table in options.c */
+	OPT_CACHE_DIR,
+	OPT_CACHE_SIZE,
+	OPT_PLATFORM,
+	OPT_INSECURE,
+	OPT_TLS_VERIFY,
+	OPT_AUTHFILE,
+	OPT_OFFLINE,
+	OPT_PULL,
+	OPT_MAX_ENTRIES,
+	OPT_LOG_LEVEL,
+	OPT_VERBOSE,
+	OPT_QUIET,
+	OPT_PROGRESS,
+	OPT_FORMAT,
+	OPT_FOREGROUND,
+	OPT_READY_FD,
+	OPT_READ_TIMEOUT,
+	OPT_ALLOW_OTHER,
+	OPT_SUID,
+	OPT_DEV,
+	OPT_THREADS,
+	OPT_LOG_FILE,
+	OPT_LAZY,
+	OPT_LONG,
+	OPT_RECURSIVE,
+	OPT_HUMAN,
+	OPT_HELP,
+	OPT_COUNT,
+};
+
+enum progress_mode { PROGRESS_AUTO, PROGRESS_TTY, PROGRESS_NONE };
+
+struct cli {
+	const struct verb *verb;
+	char **args; /* what is left after the options, NULL-terminated */
+	int n_args;
+	const char *values[OPT_COUNT]; /* text given, "" for a flag; NULL = not given */
+	struct morsel_options options;
+	bool json;
+	bool quiet;
+	enum progress_mode progress;
+	FILE *log;         /* stderr, or --log-file */
+	void *progress_state;
+	struct morsel_error err;
+};
+
+struct verb {
+	const char *name;
+	const char *usage;  /* arguments, as shown */
+	const char *summary;
+	uint64_t options;   /* bits of enum option_id */
+	int min_args, max_args; /* max < 0: any number */
+	int (*run)(struct cli *c); /* exit code */
+};
+
+#define OPT(id) (UINT64_C(1) << OPT_##id)
+/* What every verb that opens an image takes. */
+#define OPTS_COMMON (OPT(LOG_LEVEL) | OPT(VERBOSE) | OPT(QUIET) | OPT(HELP))
+#define OPTS_CACHE (OPTS_COMMON | OPT(CACHE_DIR) | OPT(CACHE_SIZE))
+#define OPTS_DIAL (OPTS_CACHE | OPT(INSECURE) | OPT(TLS_VERIFY) | OPT(AUTHFILE) | OPT(OFFLINE))
+#define OPTS_IMAGE (OPTS_DIAL | OPT(PLATFORM) | OPT(PULL) | OPT(MAX_ENTRIES) | OPT(PROGRESS))
+
+int cmd_mount(struct cli *c);
+int cmd_umount(struct cli *c);
+int cmd_stat(struct cli *c);
+int cmd_ls(struct cli *c);
+int cmd_cat(struct cli *c);
+int cmd_inspect(struct cli *c);
+int cmd_cache(struct cli *c);
+
+/* options.c. Returns 0, or 2 after having said why. */
+int options_read(struct cli *c, int argc, char **argv);
+void options_help(const struct verb *verb, FILE *f);
+static inline bool option_given(const struct cli *c, enum option_id id)
+{
+	return c->values[id] != NULL;
+}
+/* A number with an optional K, M, G, T suffix (powers of 1024, "KiB" and "KB" too). */
+int parse_size(const char *text, uint64_t *ret);
+/* A number of seconds with an optional ms, s, m, h suffix. */
+int parse_duration(const char *text, uint64_t *ret_ns);
+
+/* output.c */
+int fail(struct cli *c, int code); /* prints c->err as one line; the exit code of code */
+int usage_error(const struct cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void format_size(uint64_t bytes, char out[static 16]); /* "1.5G" */
+/* Writes a file name so that it can't draw on a terminal. */
+void print_name(const char *name, FILE *f);
+/* Flushes stdout: 0, or 1 after having said that it can't be written. */
+int output_finish(void);
+
+/* progress.c */
+void progress_init(struct cli *c);
+void progress_clear(struct cli *c);
+
+/* Makes the context with the options given, and remembers it for SIGINT and SIGTERM. */
+int context_new(struct cli *c, struct morsel **ret);
+/* context_new() and morsel_image_open() of the first argument. */
+int image_new(struct cli *c, struct morsel **ret_m, struct morsel_image **ret_img);
+
+#endif

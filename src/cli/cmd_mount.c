@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * morsel mount: the server is a child that is forked before any thread exists; the parent waits
+ * until the mount answers, or until the child has said why not, and passes its exit code on.
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct server {
+	struct cli *c;
+	int parent_fd; /* told when the mount answers; -1 in the foreground */
+	int ready_fd;  /* --ready-fd, or -1 */
+};
+
+static void stdio_detach(struct cli *c)
+{
+	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null_fd < 0)
+		return;
+	dup2(null_fd, 0);
+	dup2(null_fd, 1);
+	if (c->log == stderr)
+		dup2(null_fd, 2);
+	close(null_fd);
+}
+
+static void server_ready(void *userdata)
+{
+	struct server *s = userdata;
+	ssize_t r;
+
+	if (s->ready_fd >= 0) {
+		r = write(s->ready_fd, "ready\n", 6);
+		close(s->ready_fd);
+	}
+	if (s->parent_fd < 0)
+		return;
+	setsid();
+	if (chdir("/") < 0)
+		return;
+	stdio_detach(s->c);
+	r = write(s->parent_fd, "", 1);
+	close(s->parent_fd);
+	(void)r; /* nobody is there to be told: then nobody waits */
+}
+
+static int mount_failed(struct cli *c, int code)
+{
+	int exit_code = fail(c, code);
+
+	return exit_code == 2 || exit_code == 130 ? exit_code : 32;
+}
+
+/* dir is absolute: the server leaves the working directory. */
+static int server_run(struct server *s, const char *dir)
+{
+	struct cli *c = s->c;
+	struct morsel_mount_options o;
+	struct morsel_image *img;
+	struct morsel *m;
+	int r;
+
+	r = image_new(c, &m, &img);
+	if (r)
+		return r;
+	morsel_mount_options_init(&o);
+	o.allow_other = option_given(c, OPT_ALLOW_OTHER);
+	o.suid = option_given(c, OPT_SUID);
+	o.dev = option_given(c, OPT_DEV);
+	if (option_given(c, OPT_THREADS))
+		o.threads = (unsigned)atoi(c->values[OPT_THREADS]);
+	o.ready = server_ready;
+	o.userdata = s;
+	r = morsel_mount(img, dir, &o, &c->err);
+	r = r < 0 ? mount_failed(c, r) : 0;
+	morsel_image_close(img);
+	morsel_free(m);
+	return r;
+}
+
+static int parent_wait(pid_t pid, int fd)
+{
+	char byte;
+	ssize_t n;
+	int status;
+
+	do
+		n = read(fd, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	if (n == 1)
+		return 0;
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	fprintf(stderr, "morsel: the server was killed by signal %d before the mount answered\n",
+		WTERMSIG(status));
+	return 32;
+}
+
+static int mount_background(struct server *s, const char *dir)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
+		fprintf(stderr, "morsel: can't start a server: %s\n", strerror(errno));
+		return 1;
+	}
+	if (pid) {
+		close(fds[1]);
+		return parent_wait(pid, fds[0]);
+	}
+	close(fds[0]);
+	s->parent_fd = fds[1];
+	return server_run(s, dir);
+}
+
+static int number_option(struct cli *c, enum option_id id, long max, long *ret)
+{
+	const char *text = c->values[id];
+	char *end;
+
+	errno = 0;
+	*ret = strtol(text, &end, 10);
+	if (errno || end == text || *end || *ret < 0 || *ret > max)
+		return usage_error(c, "\"%s\" is not a number from 0 to %ld", text, max);
+	return 0;
+}
+
+int cmd_mount(struct cli *c)
+{
+	struct server s = {.c = c, .parent_fd = -1, .ready_fd = -1};
+	char dir[PATH_MAX];
+	long n;
+	int r;
+
+	if (option_given(c, OPT_READY_FD)) {
+		r = number_option(c, OPT_READY_FD, INT_MAX, &n);
+		if (r)
+			return r;
+		s.ready_fd = (int)n;
+		if (fcntl(s.ready_fd, F_GETFD) < 0)
+			return usage_error(c, "--ready-fd: descriptor %d is not open", s.ready_fd);
+	}
+	if (option_given(c, OPT_THREADS) && (r = number_option(c, OPT_THREADS, 64, &n)))
+		return r;
+	if ((option_given(c, OPT_SUID) || option_given(c, OPT_DEV)) && geteuid())
+		return usage_error(c, "--suid and --dev are for root");
+	if (!realpath(c->args[1], dir)) {
+		fprintf(stderr, "morsel: can't mount on %s: %s\n", c->args[1], strerror(errno));
+		return 32;
+	}
+	if (option_given(c, OPT_LOG_FILE)) {
+		c->log = fopen(c->values[OPT_LOG_FILE], "ae");
+		if (!c->log) {
+			fprintf(stderr, "morsel: can't open the log file %s: %s\n",
+				c->values[OPT_LOG_FILE], strerror(errno));
+			return 1;
+		}
+	}
+	if (option_given(c, OPT_FOREGROUND))
+		return server_run(&s, dir);
+	return mount_background(&s, dir);
+}
+
+int cmd_umount(struct cli *c)
+{
+	int worst = 0;
+
+	for (int i = 0; i < c->n_args; i++) {
+		int r = morsel_umount(c->args[i], option_given(c, OPT_LAZY), &c->err);
+
+		if (r < 0)
+			worst = mount_failed(c, r);
+		c->err = (struct morsel_error){0};
+	}
+	return worst;
+}

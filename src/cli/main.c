@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * morsel: finds the verb, reads its options, runs it.
+ *
+ * A map of the source, from the bottom up:
+ *   base      errors, digests, buffers, JSON, the I/O seam, worker threads
+ *   prof      what a mount counts
+ *   registry  reference -> bytes: HTTP, credentials, OCI layouts
+ *   image     bytes -> meaning: manifests, tar, layer formats, the merge, EROFS
+ *   cache     bytes kept and verified; single flight, fetching, eviction
+ *   fs        answers the kernel
+ *   lib       the facade behind morsel.h
+ *   cli       this folder, which uses morsel.h only
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int cmd_help(struct cli *c);
+static int cmd_version(struct cli *c);
+
+static const struct verb verbs[] = {
+	{"mount", "[OPTION...] REF DIR", "Mount an image as a read-only directory.",
+	 OPTS_IMAGE | OPT(FOREGROUND) | OPT(READY_FD) | OPT(READ_TIMEOUT) | OPT(ALLOW_OTHER) |
+		 OPT(SUID) | OPT(DEV) | OPT(THREADS) | OPT(LOG_FILE),
+	 2, 2, cmd_mount},
+	{"umount", "[-z] DIR...", "Unmount images.", OPTS_COMMON | OPT(LAZY), 1, -1, cmd_umount},
+	{"stat", "DIR", "Show what a mount has fetched and served.", OPTS_COMMON | OPT(FORMAT), 1, 1,
+	 cmd_stat},
+	{"ls", "[-lRh] REF [PATH]", "List files of an image.",
+	 OPTS_IMAGE | OPT(READ_TIMEOUT) | OPT(FORMAT) | OPT(LONG) | OPT(RECURSIVE) | OPT(HUMAN), 1, 2,
+	 cmd_ls},
+	{"cat", "REF PATH...", "Write files of an image to stdout.", OPTS_IMAGE | OPT(READ_TIMEOUT), 2,
+	 -1, cmd_cat},
+	{"inspect", "REF", "Show what an image is and how its layers would be fetched.",
+	 OPTS_IMAGE | OPT(FORMAT), 1, 1, cmd_inspect},
+	{"cache", "info|ls|verify|clear | prune [SIZE]",
+	 "Look at the cache, check it, make room in it, empty it.", OPTS_CACHE | OPT(FORMAT), 1, 2,
+	 cmd_cache},
+	{"version", "", "Show the version.", OPT(HELP), 0, 0, cmd_version},
+	{"help", "[VERB]", "Show how to use a verb.", OPT(HELP), 0, 1, cmd_help},
+};
+
+#define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
+
+static const struct verb *verb_lookup(const char *name)
+{
+	for (size_t i = 0; i < N_VERBS; i++)
+		if (!strcmp(verbs[i].name, name))
+			return &verbs[i];
+	return NULL;
+}
+
+static void help_all(FILE *f)
+{
+	fputs("usage: morsel VERB [OPTION...] ARGUMENT...\n\n"
+	      "Container images as files, straight from a registry, fetched as they are read.\n\n",
+	      f);
+	for (size_t i = 0; i < N_VERBS; i++)
+		fprintf(f, "  %-8s %s\n", verbs[i].name, verbs[i].summary);
+	fputs("\nREF is [docker://][host[:port]/]path[:tag][@digest] or oci:DIR[:NAME].\n"
+	      "\"morsel help VERB\" shows a verb's options.\n",
+	      f);
+}
+
+static int cmd_help(struct cli *c)
+{
+	const struct verb *verb;
+
+	if (!c->n_args) {
+		help_all(stdout);
+		return output_finish();
+	}
+	verb = verb_lookup(c->args[0]);
+	if (!verb)
+		return usage_error(c, "there is no verb \"%s\"", c->args[0]);
+	options_help(verb, stdout);
+	return output_finish();
+}
+
+static int cmd_version(struct cli *c)
+{
+	printf("morsel %s\n", morsel_version());
+	return output_finish();
+}
+
+/* The one piece of state that a signal handler can reach. */
+static struct morsel *_Atomic interrupted_context;
+
+static void on_interrupt(int sig)
+{
+	struct morsel *m = atomic_load(&interrupted_context);
+
+	if (m)
+		morsel_cancel(m);
+}
+
+static void log_line(void *userdata, enum morsel_log_level level, const char *line)
+{
+	static const char *const names[] = {"error", "warning", "info", "debug", "trace"};
+	struct cli *c = userdata;
+
+	progress_clear(c);
+	fprintf(c->log, "morsel: %s: %s\n", names[level], line);
+	fflush(c->log);
+}
+
+int context_new(struct cli *c, struct morsel **ret)
+{
+	struct sigaction sa = {.sa_handler = on_interrupt}; /* no SA_RESTART: a wait must end */
+	int r;
+
+	c->options.log = log_line;
+	c->options.userdata = c;
+	progress_init(c);
+	r = morsel_new(&c->options, ret, &c->err);
+	if (r < 0)
+		return fail(c, r);
+	atomic_store(&interrupted_context, *ret);
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	return 0;
+}
+
+int image_new(struct cli *c, struct morsel **ret_m, struct morsel_image **ret_img)
+{
+	int r = context_new(c, ret_m);
+
+	if (r)
+		return r;
+	r = morsel_image_open(*ret_m, c->args[0], ret_img, &c->err);
+	progress_clear(c);
+	if (r < 0) {
+		atomic_store(&interrupted_context, NULL);
+		morsel_free(*ret_m);
+		return fail(c, r);
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct cli c = {.log = stderr};
+	int r;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 2) {
+		help_all(stderr);
+		return 2;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+		argv[1] = "help";
+	else if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))
+		argv[1] = "version";
+	c.verb = verb_lookup(argv[1]);
+	if (!c.verb)
+		return usage_error(&c, "there is no verb \"%s\"", argv[1]);
+	morsel_options_init(&c.options);
+	r = options_read(&c, argc - 1, argv + 1);
+	if (r)
+		return r;
+	if (option_given(&c, OPT_HELP)) {
+		options_help(c.verb, stdout);
+		return output_finish();
+	}
+	if (c.n_args < c.verb->min_args || (c.verb->max_args >= 0 && c.n_args > c.verb->max_args))
+		return usage_error(&c, "usage: morsel %s %s", c.verb->name, c.verb->usage);
+	r = c.verb->run(&c);
+	free(c.progress_state);
+	return r;
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One table says what an option is called, what it takes and what it means; getopt, the environment
+ * (MORSEL_<NAME>), help and shell completion are made from it.
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+struct option_info {
+	const char *name;
+	char letter;     /* 0 = none */
+	const char *arg; /* NULL: a flag */
+	bool optional;   /* the argument may be left out ("--tls-verify" = "=true") */
+	bool env;        /* MORSEL_<NAME> sets it too */
+	const char *help;
+};
+
+static const struct option_info infos[OPT_COUNT] = {
+	[OPT_CACHE_DIR] = {"cache-dir", 0, "DIR", .env = true, .help = "where fetched data is kept"},
+	[OPT_CACHE_SIZE] = {"cache-size", 0, "SIZE", .env = true,
+			    .help = "bound of the cache, e.g. 20G (default 10G)"},
+	[OPT_PLATFORM] = {"platform", 0, "OS/ARCH[/VARIANT]", .env = true,
+			  .help = "which image of an index (default: this machine's)"},
+	[OPT_INSECURE] = {"insecure", 0, NULL, .env = true, .help = "plain HTTP"},
+	[OPT_TLS_VERIFY] = {"tls-verify", 0, "BOOL", .optional = true, .env = true,
+			    .help = "=false: HTTPS without verifying the registry"},
+	[OPT_AUTHFILE] = {"authfile", 0, "FILE", .env = true,
+			  .help = "credentials (default: podman's and docker's places)"},
+	[OPT_OFFLINE] = {"offline", 0, NULL, .env = true, .help = "never dial; use the cache only"},
+	[OPT_PULL] = {"pull", 0, "POLICY", .env = true,
+		      .help = "when to ask what a tag names: newer (default), missing, always, never"},
+	[OPT_MAX_ENTRIES] = {"max-entries", 0, "N", .env = true,
+			     .help = "files an image may have (default 1000000)"},
+	[OPT_LOG_LEVEL] = {"log-level", 0, "LEVEL", .env = true,
+			   .help = "error, warn (default), info, debug, trace"},
+	[OPT_VERBOSE] = {"verbose", 'v', NULL, .help = "log more; twice: even more"},
+	[OPT_QUIET] = {"quiet", 'q', NULL, .help = "only errors"},
+	[OPT_PROGRESS] = {"progress", 0, "MODE", .env = true,
+			  .help = "auto (default: on a terminal), tty, none"},
+	[OPT_FORMAT] = {"format", 0, "FORMAT", .env = true, .help = "table (default) or json"},
+	[OPT_FOREGROUND] = {"foreground", 'f', NULL, .help = "serve in the foreground"},
+	[OPT_READY_FD] = {"ready-fd", 0, "FD",
+			  .help = "write \"ready\\n\" there when the mount answers"},
+	[OPT_READ_TIMEOUT] = {"read-timeout", 0, "TIME", .env = true,
+			      .help = "a read that takes longer fails with EIO (default 30s)"},
+	[OPT_ALLOW_OTHER] = {"allow-other", 0, NULL, .help = "let other users look"},
+	[OPT_SUID] = {"suid", 0, NULL, .help = "honour setuid bits and file capabilities (root)"},
+	[OPT_DEV] = {"dev", 0, NULL, .help = "let device nodes work (root)"},
+	[OPT_THREADS] = {"threads", 0, "N", .help = "threads that answer the kernel"},
+	[OPT_LOG_FILE] = {"log-file", 0, "FILE", .env = true,
+			  .help = "append the log there (the default is stderr, lost in the background)"},
+	[OPT_LAZY] = {"lazy", 'z', NULL, .help = "detach now, even when in use"},
+	[OPT_LONG] = {"long", 'l', NULL, .help = "mode, links, owner, size, time"},
+	[OPT_RECURSIVE] = {"recursive", 'R', NULL, .help = "subdirectories too"},
+	[OPT_HUMAN] = {"human-readable", 'h', NULL, .help = "sizes like 1.5M"},
+	[OPT_HELP] = {"help", 0, NULL, .help = "show this"},
+};
+
+static bool takes(const struct verb *verb, int id)
+{
+	return verb->options & (UINT64_C(1) << id);
+}
+
+static void env_name(const char *name, char out[static 40])
+{
+	size_t n = (size_t)snprintf(out, 40, "MORSEL_%s", name);
+
+	for (size_t i = 0; i < n; i++)
+		out[i] = out[i] == '-' ? '_' : (char)(out[i] >= 'a' && out[i] <= 'z' ? out[i] - 32 : out[i]);
+}
+
+void options_help(const struct verb *verb, FILE *f)
+{
+	fprintf(f, "usage: morsel %s %s\n\n%s\n\noptions:\n", verb->name, verb->usage, verb->summary);
+	for (int i = 0; i < OPT_COUNT; i++) {
+		char left[64], letter[5] = "   ";
+
+		if (!takes(verb, i))
+			continue;
+		if (infos[i].letter)
+			snprintf(letter, sizeof(letter), "-%c,", infos[i].letter);
+		snprintf(left, sizeof(left), "%s --%s%s%s", letter, infos[i].name,
+			 infos[i].arg ? "=" : "", infos[i].arg ? infos[i].arg : "");
+		fprintf(f, "  %-34s %s\n", left, infos[i].help);
+	}
+}
+
+int parse_size(const char *text, uint64_t *ret)
+{
+	static const char units[] = "KMGTP";
+	const char *unit;
+	char *end;
+	unsigned shift = 0;
+	unsigned long long n;
+
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (errno || end == text || *text == '-')
+		return -EINVAL;
+	if (*end) {
+		unit = strchr(units, *end >= 'a' ? *end - 32 : *end);
+		if (!unit || (end[1] && strcasecmp(end + 1, "b") && strcasecmp(end + 1, "ib")))
+			return -EINVAL;
+		shift = 10 * (unsigned)(unit - units + 1);
+	}
+	if (n > UINT64_MAX >> shift)
+		return -EINVAL;
+	*ret = (uint64_t)n << shift;
+	return 0;
+}
+
+int parse_duration(const char *text, uint64_t *ret_ns)
+{
+	static const struct {
+		const char *name;
+		double ns;
+	} units[] = {{"", 1e9}, {"s", 1e9}, {"ms", 1e6}, {"m", 60e9}, {"h", 3600e9}};
+	char *end;
+	double n;
+
+	errno = 0;
+	n = strtod(text, &end);
+	if (errno || end == text || !(n > 0))
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (!strcmp(end, units[i].name) && n * units[i].ns < 1e18) {
+			*ret_ns = (uint64_t)(n * units[i].ns);
+			return *ret_ns ? 0 : -EINVAL;
+		}
+	return -EINVAL;
+}
+
+/* "--insecure" and MORSEL_INSECURE=1 are true; =0, =false, =no and an empty variable are not. */
+static int parse_bool(const char *text, bool if_empty, bool *ret)
+{
+	if (!*text)
+		*ret = if_empty;
+	else if (!strcmp(text, "1") || !strcasecmp(text, "true") || !strcasecmp(text, "yes"))
+		*ret = true;
+	else if (!strcmp(text, "0") || !strcasecmp(text, "false") || !strcasecmp(text, "no"))
+		*ret = false;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static int parse_choice(const char *text, const char *const *names, int *ret)
+{
+	for (int i = 0; names[i]; i++)
+		if (!strcmp(text, names[i])) {
+			*ret = i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+static int bad_value(const struct cli *c, int id)
+{
+	return usage_error(c, "--%s: \"%s\" is not valid (%s)", infos[id].name, c->values[id],
+			   infos[id].help);
+}
+
+/* The meaning of the options that set up a context or the output; a verb reads its own. */
+static int options_apply(struct cli *c, int verbose)
+{
+	static const char *const pulls[] = {"newer", "missing", "always", "never", NULL};
+	static const char *const levels[] = {"error", "warn", "info", "debug", "trace", NULL};
+	static const char *const formats[] = {"table", "json", NULL};
+	static const char *const modes[] = {"auto", "tty", "none", NULL};
+	struct morsel_options *o = &c->options;
+	int n, level = MORSEL_LOG_WARN + verbose;
+	bool verify = true;
+
+	o->cache_dir = c->values[OPT_CACHE_DIR];
+	o->platform = c->values[OPT_PLATFORM];
+	o->authfile = c->values[OPT_AUTHFILE];
+	if (c->values[OPT_CACHE_SIZE] &&
+	    (parse_size(c->values[OPT_CACHE_SIZE], &o->cache_bytes) < 0 || !o->cache_bytes))
+		return bad_value(c, OPT_CACHE_SIZE);
+	if (c->values[OPT_MAX_ENTRIES] &&
+	    (parse_size(c->values[OPT_MAX_ENTRIES], &o->max_entries) < 0 || !o->max_entries))
+		return bad_value(c, OPT_MAX_ENTRIES);
+	if (c->values[OPT_READ_TIMEOUT] &&
+	    parse_duration(c->values[OPT_READ_TIMEOUT], &o->read_deadline_ns) < 0)
+		return bad_value(c, OPT_READ_TIMEOUT);
+	if (c->values[OPT_INSECURE] && parse_bool(c->values[OPT_INSECURE], true, &o->insecure) < 0)
+		return bad_value(c, OPT_INSECURE);
+	if (c->values[OPT_OFFLINE] && parse_bool(c->values[OPT_OFFLINE], true, &o->offline) < 0)
+		return bad_value(c, OPT_OFFLINE);
+	if (c->values[OPT_TLS_VERIFY] && parse_bool(c->values[OPT_TLS_VERIFY], true, &verify) < 0)
+		return bad_value(c, OPT_TLS_VERIFY);
+	o->tls_noverify = !verify;
+	if (c->values[OPT_PULL]) {
+		if (parse_choice(c->values[OPT_PULL], pulls, &n) < 0)
+			return bad_value(c, OPT_PULL);
+		o->pull = (enum morsel_pull)n;
+	}
+	if (c->values[OPT_LOG_LEVEL] && parse_choice(c->values[OPT_LOG_LEVEL], levels, &level) < 0)
+		return bad_value(c, OPT_LOG_LEVEL);
+	if (c->values[OPT_FORMAT]) {
+		if (parse_choice(c->values[OPT_FORMAT], formats, &n) < 0)
+			return bad_value(c, OPT_FORMAT);
+		c->json = n == 1;
+	}
+	if (c->values[OPT_PROGRESS]) {
+		if (parse_choice(c->values[OPT_PROGRESS], modes, &n) < 0)
+			return bad_value(c, OPT_PROGRESS);
+		c->progress = (enum progress_mode)n;
+	}
+	c->quiet = option_given(c, OPT_QUIET);
+	if (c->quiet)
+		level = MORSEL_LOG_ERROR;
+	o->log_level = (enum morsel_log_level)(level > MORSEL_LOG_TRACE ? MORSEL_LOG_TRACE : level);
+	return 0;
+}
+
+static void environment_read(struct cli *c)
+{
+	char name[40];
+
+	for (int i = 0; i < OPT_COUNT; i++) {
+		const char *v;
+
+		if (!infos[i].env || !takes(c->verb, i))
+			continue;
+		env_name(infos[i].name, name);
+		v = getenv(name);
+		if (v && *v)
+			c->values[i] = v;
+	}
+}
+
+int options_read(struct cli *c, int argc, char **argv)
+{
+	struct option longs[OPT_COUNT + 1] = {0};
+	char shorts[OPT_COUNT + 2] = ":"; /* a missing argument is told apart from an unknown option */
+	size_t n = 0, s = 1;
+	int ch, verbose = 0;
+
+	for (int i = 0; i < OPT_COUNT; i++) {
+		if (!takes(c->verb, i))
+			continue;
+		longs[n++] = (struct option){infos[i].name,
+					     !infos[i].arg ? no_argument
+					     : infos[i].optional ? optional_argument
+								 : required_argument,
+					     NULL, 256 + i};
+		if (infos[i].letter)
+			shorts[s++] = infos[i].letter;
+	}
+	shorts[s] = 0;
+	environment_read(c);
+	optind = 1;
+	while ((ch = getopt_long(argc, argv, shorts, longs, NULL)) >= 0) {
+		int id = ch - 256;
+
+		if (ch == '?' || ch == ':')
+			return usage_error(c, "%s %s", ch == ':' ? "an argument is missing after" : "unknown option",
+					   argv[optind - 1]);
+		for (int i = 0; ch < 256 && i < OPT_COUNT; i++)
+			if (infos[i].letter == ch && takes(c->verb, i))
+				id = i;
+		c->values[id] = optarg ? optarg : "";
+		verbose += id == OPT_VERBOSE;
+	}
+	c->args = argv + optind;
+	c->n_args = argc - optind;
+	return options_apply(c, verbose);
+}

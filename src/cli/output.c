@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+int fail(struct cli *c, int code)
+{
+	progress_clear(c);
+	fprintf(stderr, "morsel: %s\n", c->err.text[0] ? c->err.text : strerror(-code));
+	return morsel_exit_code(code);
+}
+
+int usage_error(const struct cli *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("morsel: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "; see \"morsel help%s%s\"\n", c->verb ? " " : "", c->verb ? c->verb->name : "");
+	return 2;
+}
+
+void format_size(uint64_t bytes, char out[static 16])
+{
+	static const char units[] = "BKMGTPE";
+	double n = (double)bytes;
+	int u = 0;
+
+	while (n >= 1024 && u < 6) {
+		n /= 1024;
+		u++;
+	}
+	if (!u)
+		snprintf(out, 16, "%u", (unsigned)bytes);
+	else
+		snprintf(out, 16, n < 10 ? "%.1f%c" : "%.0f%c", n, units[u]);
+}
+
+void print_name(const char *name, FILE *f)
+{
+	for (const unsigned char *p = (const unsigned char *)name; *p; p++) {
+		if (*p < 0x20 || *p == 0x7f || *p == '\\')
+			fprintf(f, "\\%03o", *p);
+		else
+			putc(*p, f);
+	}
+}
+
+int output_finish(void)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return 0;
+	if (errno != EPIPE)
+		fprintf(stderr, "morsel: can't write to stdout: %s\n", strerror(errno));
+	return 1;
+}

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Plain gzip, also of several members. zlib cannot start in the middle of a stream by itself, but
+ * it can stop at a deflate block border, and there its whole state is a position, up to 7 bits of
+ * the byte before it, and the last 32 KiB of output (zlib's examples/zran.c shows the technique).
+ * Such checkpoints are taken about every SPAN_BYTES of output and become the layer's spans; a
+ * member's start is a checkpoint without a window.
+ *
+ * Indexing overlaps inflating with hashing and writing: the inflated blocks go to a second thread
+ * through a ring of buffers.
+ */
+#include "image/layer_format.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "image/tar_index.h"
+
+#define SPAN_BYTES (2u << 20)
+#define WINDOW 32768u
+#define IN_BYTES (256u << 10)
+#define BLOCK_BYTES (512u << 10)
+#define N_BLOCKS 4
+
+/* ---- the second thread: diffID, tar, contents ---- */
+
+struct block {
+	uint8_t *data;
+	size_t len;
+};
+
+struct consumer {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct block blocks[N_BLOCKS]; /* a ring: [head, head + full) hold data */
+	unsigned head, full;           /* under lock, as done and result */
+	bool done;
+	int result;
+	struct error err;
+	struct hasher *hash;
+	struct tar_index *ix;
+};
+
+static void *consumer_run(void *arg)
+{
+	struct consumer *c = arg;
+
+	pthread_mutex_lock(&c->lock);
+	for (;;) {
+		struct block *b;
+		int r = c->result;
+
+		while (!c->full && !c->done)
+			pthread_cond_wait(&c->wake, &c->lock);
+		if (!c->full)
+			break;
+		b = &c->blocks[c->head];
+		pthread_mutex_unlock(&c->lock);
+		if (r >= 0) {
+			hasher_update(c->hash, b->data, b->len);
+			r = tar_index_feed(c->ix, b->data, b->len, &c->err);
+		}
+		pthread_mutex_lock(&c->lock);
+		c->result = r;
+		c->head = (c->head + 1) % N_BLOCKS;
+		c->full--;
+		pthread_cond_signal(&c->wake);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return NULL;
+}
+
+/* The next free block, once there is one; or the consumer's error. */
+static int consumer_next(struct consumer *c, struct block **ret)
+{
+	int r;
+
+	pthread_mutex_lock(&c->lock);
+	while (c->full == N_BLOCKS)
+		pthread_cond_wait(&c->wake, &c->lock);
+	*ret = &c->blocks[(c->head + c->full) % N_BLOCKS];
+	(*ret)->len = 0;
+	r = c->result;
+	pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+static void consumer_push(struct consumer *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->full++;
+	pthread_cond_signal(&c->wake);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static int consumer_start(struct consumer *c)
+{
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->wake, NULL);
+	for (unsigned i = 0; i < N_BLOCKS; i++)
+		if (!(c->blocks[i].data = malloc(BLOCK_BYTES)))
+			return -ENOMEM;
+	return -pthread_create(&c->thread, NULL, consumer_run, c);
+}
+
+static int consumer_stop(struct consumer *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->done = true;
+	pthread_cond_signal(&c->wake);
+	pthread_mutex_unlock(&c->lock);
+	pthread_join(c->thread, NULL);
+	return c->result;
+}
+
+static void consumer_fini(struct consumer *c)
+{
+	for (unsigned i = 0; i < N_BLOCKS; i++)
+		free(c->blocks[i].data);
+	pthread_cond_destroy(&c->wake);
+	pthread_mutex_destroy(&c->lock);
+}
+
+/* ---- indexing ---- */
+
+struct gzip_index {
+	const struct index_source *in;
+	struct layer_builder *b;
+	struct consumer c;
+	z_stream z;
+	uint8_t *input;
+	struct block *block;
+	uint8_t window[WINDOW]; /* ring: the last output of this member */
+	size_t window_at, window_len;
+	uint64_t in_total, out_total, span_out;
+	bool in_member, eof;
+	struct error *err;
+};
+
+static int refill(struct gzip_index *g)
+{
+	ssize_t n;
+
+	if (g->z.avail_in || g->eof)
+		return 0;
+	n = g->in->read(g->in->userdata, g->input, IN_BYTES);
+	if (n < 0)
+		return (int)n;
+	g->eof = !n;
+	g->z.next_in = g->input;
+	g->z.avail_in = (uInt)n;
+	g->in_total += (uint64_t)n;
+	return 0;
+}
+
+static uint64_t in_pos(const struct gzip_index *g)
+{
+	return g->in_total - g->z.avail_in;
+}
+
+static void window_push(struct gzip_index *g, const uint8_t *p, size_t n)
+{
+	if (n >= WINDOW) {
+		memcpy(g->window, p + n - WINDOW, WINDOW);
+		g->window_at = 0;
+		g->window_len = WINDOW;
+		return;
+	}
+	for (size_t first = min_u64(n, WINDOW - g->window_at); n;) {
+		memcpy(g->window + g->window_at, p, first);
+		g->window_at = (g->window_at + first) % WINDOW;
+		p += first;
+		n -= first;
+		g->window_len = min_u64(WINDOW, g->window_len + first);
+		first = n;
+	}
+}
+
+static int span_add(struct gzip_index *g, uint64_t in_off, int bits)
+{
+	struct layer_span *prev = layer_builder_last_span(g->b);
+	struct layer_span s = {
+		.in_off = in_off, .in_end = UINT64_MAX, .out_off = g->out_total, .bits = (uint8_t)bits};
+	uint8_t linear[WINDOW];
+	size_t at = g->window_len < WINDOW ? 0 : g->window_at;
+
+	if (prev)
+		prev->in_end = in_off + (bits ? 1 : 0);
+	memcpy(linear, g->window + at, g->window_len - at);
+	memcpy(linear + (g->window_len - at), g->window, at);
+	g->span_out = g->out_total;
+	return layer_builder_add_span(g->b, &s, linear, g->window_len);
+}
+
+/* A new member: a checkpoint that needs no window. Many small members share a span. */
+static int member_begin(struct gzip_index *g)
+{
+	uint64_t at = in_pos(g);
+
+	if (inflateReset2(&g->z, 31) != Z_OK)
+		return -ENOMEM;
+	g->window_len = g->window_at = 0;
+	g->in_member = true;
+	if (layer_builder_last_span(g->b) && g->out_total - g->span_out < SPAN_BYTES / 8)
+		return 0;
+	return span_add(g, at, 0);
+}
+
+/* After the last member only zeros may follow. */
+static int trailer_check(struct gzip_index *g)
+{
+	int r = 0;
+
+	while (r >= 0 && (g->z.avail_in || !g->eof)) {
+		for (; g->z.avail_in; g->z.avail_in--)
+			if (*g->z.next_in++)
+				return error_set(g->err, -EBADMSG,
+						 "garbage after the end of the gzip data, at byte %llu",
+						 (unsigned long long)in_pos(g));
+		r = refill(g);
+	}
+	return r;
+}
+
+static int block_flush(struct gzip_index *g)
+{
+	if (g->block && g->block->len)
+		consumer_push(&g->c);
+	g->block = NULL;
+	return 0;
+}
+
+/* One call of inflate: up to a block border, a full output block, or the end of the input. */
+static int inflate_step(struct gzip_index *g)
+{
+	size_t room, got;
+	int r, z;
+
+	if (!g->block && (r = consumer_next(&g->c, &g->block)) < 0)
+		return r;
+	room = BLOCK_BYTES - g->block->len;
+	g->z.next_out = g->block->data + g->block->len;
+	g->z.avail_out = (uInt)room;
+	z = inflate(&g->z, Z_BLOCK);
+	got = room - g->z.avail_out;
+	window_push(g, g->block->data + g->block->len, got);
+	g->block->len += got;
+	g->out_total += got;
+	if (g->block->len == BLOCK_BYTES)
+		block_flush(g);
+	if (z == Z_STREAM_END) {
+		g->in_member = false;
+		return 0;
+	}
+	if (z == Z_BUF_ERROR && g->eof)
+		return error_set(g->err, -EBADMSG, "the gzip data is cut off at byte %llu",
+				 (unsigned long long)in_pos(g));
+	if (z == Z_MEM_ERROR)
+		return -ENOMEM;
+	if (z != Z_OK && z != Z_BUF_ERROR)
+		return error_set(g->err, -EBADMSG, "not valid gzip data at byte %llu: %s",
+				 (unsigned long long)in_pos(g), g->z.msg ? g->z.msg : "damaged");
+	/* Also right behind a member's header, but there the member's start serves. */
+	if ((g->z.data_type & 0xc0) == 0x80 && g->window_len &&
+	    g->out_total - g->span_out >= SPAN_BYTES) {
+		int bits = g->z.data_type & 7;
+
+		return span_add(g, in_pos(g) - (bits ? 1 : 0), bits);
+	}
+	return 0;
+}
+
+static int stream_run(struct gzip_index *g)
+{
+	int r = refill(g);
+
+	while (r >= 0) {
+		if (!g->in_member) {
+			r = refill(g);
+			if (r < 0 || (g->eof && !g->z.avail_in))
+				break;
+			if (g->out_total || layer_builder_last_span(g->b)) {
+				if (!*g->z.next_in) {
+					r = trailer_check(g);
+					break;
+				}
+			}
+			r = member_begin(g);
+			continue;
+		}
+		r = refill(g);
+		if (r >= 0)
+			r = inflate_step(g);
+	}
+	block_flush(g);
+	return r;
+}
+
+static int index_complete(struct gzip_index *g)
+{
+	struct layer_index_header *h = layer_builder_header(g->b);
+	struct layer_span *last = layer_builder_last_span(g->b);
+	struct digest d;
+
+	hasher_final(g->c.hash, &d);
+	memcpy(h->diff_id, d.bytes, sizeof(h->diff_id));
+	h->blob_bytes = g->in_total;
+	if (last)
+		last->in_end = g->in_total;
+	return tar_index_finish(g->c.ix, g->err);
+}
+
+static int gzip_index(const struct index_source *in, const struct index_sink *out,
+		      struct layer_builder *b, struct error *err)
+{
+	_cleanup_(freep) struct gzip_index *g = calloc(1, sizeof(*g));
+	_cleanup_(freep) uint8_t *input = malloc(IN_BYTES);
+	_cleanup_(hasher_freep) struct hasher *hash = NULL;
+	_cleanup_(tar_index_freep) struct tar_index *ix = NULL;
+	int r, rc;
+
+	if (!g || !input || inflateInit2(&g->z, 31) != Z_OK)
+		return -ENOMEM;
+	g->in = in;
+	g->b = b;
+	g->err = err;
+	g->input = input;
+	r = hasher_new(DIGEST_SHA256, &hash);
+	if (r >= 0)
+		r = tar_index_new(b, out, &ix);
+	g->c.hash = hash;
+	g->c.ix = ix;
+	if (r >= 0)
+		r = consumer_start(&g->c);
+	if (r >= 0) {
+		r = stream_run(g);
+		rc = consumer_stop(&g->c);
+		if (rc < 0 && g->c.err.code)
+			error_set(err, rc, "%s", g->c.err.text);
+		r = rc < 0 ? rc : r;
+		if (r >= 0)
+			r = index_complete(g);
+	}
+	inflateEnd(&g->z);
+	consumer_fini(&g->c);
+	return r;
+}
+
+/* ---- decoding spans ---- */
+
+struct gzip_decode {
+	const struct layer_index *index;
+	const struct chunk_sink *sink;
+	z_stream z;
+	uint64_t first_span, next_chunk, last_chunk;
+	uint64_t pos; /* of the output, relative to the first span */
+	uint8_t *chunk;
+	uint8_t *out;
+};
+
+static int decode_start(struct gzip_decode *d, const struct layer_span *s, const uint8_t **in, size_t *n)
+{
+	uint8_t window[WINDOW];
+	size_t w;
+
+	if (!s->window_len && !s->bits)
+		return inflateInit2(&d->z, 31) == Z_OK ? 0 : -ENOMEM;
+	if (inflateInit2(&d->z, -15) != Z_OK)
+		return -ENOMEM;
+	w = ZSTD_decompress(window, sizeof(window), d->index->windows + s->window_off, s->window_len);
+	if (s->window_len && ZSTD_isError(w))
+		return -EBADMSG;
+	if (s->bits) {
+		if (!*n || inflatePrime(&d->z, s->bits, **in >> (8 - s->bits)) != Z_OK)
+			return -EBADMSG;
+		(*in)++;
+		(*n)--;
+	}
+	if (s->window_len && inflateSetDictionary(&d->z, window, (uInt)w) != Z_OK)
+		return -EBADMSG;
+	return 0;
+}
+
+/* Copies what of the output belongs to wanted chunks, delivering each as it is complete. */
+static int decode_deliver(struct gzip_decode *d, const uint8_t *p, size_t n)
+{
+	const struct layer_span *spans = d->index->spans;
+
+	while (d->next_chunk <= d->last_chunk) {
+		const struct layer_chunk *c = &d->index->chunks[d->next_chunk];
+		uint64_t start = spans[c->span].out_off - spans[d->first_span].out_off + c->span_off;
+		uint64_t from = max_u64(start, d->pos), to = min_u64(start + c->len, d->pos + n);
+		int r;
+
+		if (from >= to)
+			break;
+		memcpy(d->chunk + (from - start), p + (from - d->pos), to - from);
+		if (to < start + c->len)
+			break;
+		r = d->sink->chunk(d->sink->userdata, d->next_chunk, d->chunk, c->len);
+		if (r < 0)
+			return r;
+		d->next_chunk++;
+	}
+	d->pos += n;
+	return 0;
+}
+
+/* In the middle of the blob zlib reads raw deflate and does not see the member's trailer. */
+static int member_skip(struct gzip_decode *d, bool *raw)
+{
+	if (*raw) {
+		if (d->z.avail_in < 8)
+			return -EBADMSG;
+		d->z.next_in += 8;
+		d->z.avail_in -= 8;
+	}
+	*raw = false;
+	return d->z.avail_in && inflateReset2(&d->z, 31) == Z_OK ? 0 : -EBADMSG;
+}
+
+static int decode_run(struct gzip_decode *d, bool raw)
+{
+	int r = 0;
+
+	while (r >= 0 && d->next_chunk <= d->last_chunk) {
+		int z;
+		size_t got;
+
+		d->z.next_out = d->out;
+		d->z.avail_out = BLOCK_BYTES;
+		z = inflate(&d->z, Z_NO_FLUSH);
+		got = BLOCK_BYTES - d->z.avail_out;
+		if (z != Z_OK && z != Z_STREAM_END)
+			return z == Z_MEM_ERROR ? -ENOMEM : -EBADMSG;
+		r = decode_deliver(d, d->out, got);
+		if (r >= 0 && z == Z_STREAM_END && d->next_chunk <= d->last_chunk)
+			r = member_skip(d, &raw);
+	}
+	return r;
+}
+
+static int gzip_decode(const struct layer_index *index, uint64_t first, uint64_t last, const void *in,
+		       size_t in_len, uint64_t chunk_first, uint64_t chunk_last,
+		       const struct chunk_sink *sink)
+{
+	struct gzip_decode d = {.index = index,
+				.sink = sink,
+				.first_span = first,
+				.next_chunk = chunk_first,
+				.last_chunk = chunk_last};
+	_cleanup_(freep) uint8_t *out = malloc(BLOCK_BYTES), *chunk = malloc(CHUNK_MAX);
+	const struct layer_span *s = &index->spans[first];
+	const uint8_t *p = in;
+	int r;
+
+	if (!out || !chunk)
+		return -ENOMEM;
+	if (in_len > UINT32_MAX)
+		return -E2BIG;
+	d.out = out;
+	d.chunk = chunk;
+	r = decode_start(&d, s, &p, &in_len);
+	d.z.next_in = (uint8_t *)p;
+	d.z.avail_in = (uInt)in_len;
+	if (r >= 0)
+		r = decode_run(&d, s->window_len || s->bits);
+	inflateEnd(&d.z);
+	return r;
+}
+
+const struct layer_format format_gzip = {
+	.id = LAYER_GZIP, .name = "gzip", .index = gzip_index, .decode = gzip_decode};

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/* Bodies of pax extended headers: "<length> <key>=<value>\n", length counting itself. */
+#include "image/tar.h"
+
+#include <errno.h>
+
+void tar_overrides_reset(struct tar_overrides *o)
+{
+	struct tar_overrides kept = *o;
+
+	*o = (struct tar_overrides){
+		.path = kept.path,
+		.link = kept.link,
+		.xattrs = kept.xattrs,
+		.sparse_name = kept.sparse_name,
+		.extents = kept.extents,
+		.dropped_xattrs = kept.dropped_xattrs,
+	};
+	o->path.len = o->link.len = o->xattrs.len = o->sparse_name.len = o->extents.len = 0;
+}
+
+void tar_overrides_fini(struct tar_overrides *o)
+{
+	buf_fini(&o->path);
+	buf_fini(&o->link);
+	buf_fini(&o->xattrs);
+	buf_fini(&o->sparse_name);
+	buf_fini(&o->extents);
+}
+
+int tar_extent_add(struct buf *extents, uint64_t off, uint64_t len, struct error *err)
+{
+	struct tar_extent e = {off, len};
+	size_t n = extents->len / sizeof(e);
+	uint64_t end;
+
+	if (n >= TAR_EXTENTS_MAX)
+		return error_set(err, -E2BIG, "a sparse file with more than %u pieces", TAR_EXTENTS_MAX);
+	if (add_overflows(off, len, &end) || end > INT64_MAX)
+		return error_set(err, -EBADMSG, "a sparse file's map overflows");
+	if (n) {
+		const struct tar_extent *last = (const struct tar_extent *)extents->data + n - 1;
+
+		if (off < last->off + last->len)
+			return error_set(err, -EBADMSG, "a sparse file's map is not in order");
+	}
+	return buf_append(extents, &e, sizeof(e));
+}
+
+static int parse_u64(const char *s, size_t n, uint64_t *ret)
+{
+	uint64_t v = 0;
+
+	if (!n)
+		return -EBADMSG;
+	for (size_t i = 0; i < n; i++)
+		if (s[i] < '0' || s[i] > '9' || mul_overflows(v, (uint64_t)10, &v) ||
+		    add_overflows(v, (uint64_t)(s[i] - '0'), &v))
+			return -EBADMSG;
+	*ret = v;
+	return 0;
+}
+
+static int parse_id(const char *s, size_t n, uint32_t *ret)
+{
+	uint64_t v;
+
+	if (parse_u64(s, n, &v) < 0 || v > UINT32_MAX)
+		return -EBADMSG;
+	*ret = (uint32_t)v;
+	return 0;
+}
+
+/* "[-]seconds[.fraction]"; a negative time with a fraction counts down: -1.5 is -2 s + 0.5 s. */
+static int parse_time(const char *s, size_t n, int64_t *ret_s, uint32_t *ret_ns)
+{
+	bool negative = n && *s == '-';
+	const char *dot;
+	uint64_t sec, ns = 0, unit = 100000000;
+
+	s += negative;
+	n -= negative;
+	dot = memchr(s, '.', n);
+	if (parse_u64(s, dot ? (size_t)(dot - s) : n, &sec) < 0 || sec > INT64_MAX - 1)
+		return -EBADMSG;
+	for (const char *p = dot ? dot + 1 : s + n; p < s + n; p++, unit /= 10) {
+		if (*p < '0' || *p > '9')
+			return -EBADMSG;
+		ns += (uint64_t)(*p - '0') * unit;
+	}
+	*ret_s = negative ? -(int64_t)sec - (ns ? 1 : 0) : (int64_t)sec;
+	*ret_ns = (uint32_t)(negative && ns ? 1000000000 - ns : ns);
+	return 0;
+}
+
+static bool starts(const char *s, size_t n, const char *prefix)
+{
+	return n >= strlen(prefix) && !memcmp(s, prefix, strlen(prefix));
+}
+
+/* What an index can hold and a mount may show; the rest is counted. */
+static bool xattr_is_kept(const char *name, size_t n)
+{
+	if (starts(name, n, "trusted."))
+		return !starts(name, n, "trusted.overlay.");
+	return starts(name, n, "user.") || starts(name, n, "security.") ||
+	       (n == 23 && starts(name, n, "system.posix_acl_access")) ||
+	       (n == 24 && starts(name, n, "system.posix_acl_default"));
+}
+
+int tar_xattr_add(struct tar_overrides *o, const char *name, size_t n, const void *value,
+		  size_t value_len, struct error *err)
+{
+	uint8_t record[8] = {0};
+	int r;
+
+	if (!n || memchr(name, 0, n) || n > 255)
+		return error_set(err, -EBADMSG, "an extended attribute's name is not possible");
+	if (!xattr_is_kept(name, n)) {
+		o->dropped_xattrs++;
+		return 0;
+	}
+	if (value_len > XATTR_INODE_MAX || n + value_len > XATTR_INODE_MAX - min_u64(XATTR_INODE_MAX, o->xattrs.len))
+		return error_set(err, -E2BIG, "extended attributes of more than %u bytes", XATTR_INODE_MAX);
+	le16_put(record, (uint16_t)n);
+	le32_put(record + 4, (uint32_t)value_len);
+	r = buf_append(&o->xattrs, record, sizeof(record));
+	if (r >= 0)
+		r = buf_append(&o->xattrs, name, n);
+	if (r >= 0)
+		r = buf_append(&o->xattrs, value, value_len);
+	o->n_xattrs++;
+	return r;
+}
+
+static int sparse_record(struct tar_overrides *o, const char *key, size_t kn, const char *v, size_t n,
+			 struct error *err)
+{
+	uint64_t num = 0, len;
+	bool is_num = !parse_u64(v, n, &num);
+	int r;
+
+	if (kn == 4 && !memcmp(key, "name", 4)) {
+		o->sparse_name.len = 0;
+		return buf_append(&o->sparse_name, v, n);
+	}
+	if (kn == 3 && !memcmp(key, "map", 3)) {
+		o->extents.len = 0;
+		while (n) {
+			const char *comma = memchr(v, ',', n), *next;
+			size_t a = comma ? (size_t)(comma - v) : n, b;
+
+			if (!comma || parse_u64(v, a, &num) < 0)
+				return error_set(err, -EBADMSG, "a sparse file's map is not possible");
+			next = comma + 1;
+			n -= a + 1;
+			comma = memchr(next, ',', n);
+			b = comma ? (size_t)(comma - next) : n;
+			if (parse_u64(next, b, &len) < 0)
+				return error_set(err, -EBADMSG, "a sparse file's map is not possible");
+			r = tar_extent_add(&o->extents, num, len, err);
+			if (r < 0)
+				return r;
+			v = next + b + (comma ? 1 : 0);
+			n -= b + (comma ? 1 : 0);
+		}
+		return 0;
+	}
+	if (!is_num)
+		return error_set(err, -EBADMSG, "GNU.sparse.%.*s is not a number", (int)min_u64(kn, 40), key);
+	if (kn == 5 && !memcmp(key, "major", 5)) {
+		o->sparse_1_0 = num == 1;
+		if (num > 1)
+			return error_set(err, -ENOTSUP, "sparse format %llu is not known",
+					 (unsigned long long)num);
+	} else if (kn == 5 && !memcmp(key, "minor", 5)) {
+		if (num > 1)
+			return error_set(err, -ENOTSUP, "sparse format minor %llu is not known",
+					 (unsigned long long)num);
+	} else if ((kn == 4 && !memcmp(key, "size", 4)) || (kn == 8 && !memcmp(key, "realsize", 8))) {
+		o->has_sparse_size = true;
+		o->sparse_size = num;
+	} else if (kn == 6 && !memcmp(key, "offset", 6)) {
+		if (o->sparse_pending_off)
+			return error_set(err, -EBADMSG, "a sparse file's map is not possible");
+		o->sparse_pending_off = true;
+		o->sparse_off = num;
+	} else if (kn == 8 && !memcmp(key, "numbytes", 8)) {
+		if (!o->sparse_pending_off)
+			return error_set(err, -EBADMSG, "a sparse file's map is not possible");
+		o->sparse_pending_off = false;
+		return tar_extent_add(&o->extents, o->sparse_off, num, err);
+	}
+	return 0;
+}
+
+static int path_record(struct buf *b, const char *v, size_t n, struct error *err)
+{
+	if (memchr(v, 0, n))
+		return error_set(err, -EBADMSG, "a pax path has a NUL byte");
+	b->len = 0;
+	return buf_append(b, v, n);
+}
+
+static int record_apply(struct tar_overrides *o, const char *key, size_t kn, const char *v, size_t n,
+			struct error *err)
+{
+	int r = 0;
+
+#define IS(name) (kn == sizeof(name) - 1 && !memcmp(key, name, sizeof(name) - 1))
+	if (IS("path"))
+		return path_record(&o->path, v, n, err);
+	if (IS("linkpath"))
+		return path_record(&o->link, v, n, err);
+	if (starts(key, kn, "SCHILY.xattr."))
+		return tar_xattr_add(o, key + 13, kn - 13, v, n, err);
+	if (starts(key, kn, "GNU.sparse."))
+		return sparse_record(o, key + 11, kn - 11, v, n, err);
+	if (!n) /* an empty value takes an earlier record back */
+		return 0;
+	if (IS("size")) {
+		r = parse_u64(v, n, &o->size);
+		o->has_size = true;
+	} else if (IS("uid")) {
+		r = parse_id(v, n, &o->uid);
+		o->has_uid = true;
+	} else if (IS("gid")) {
+		r = parse_id(v, n, &o->gid);
+		o->has_gid = true;
+	} else if (IS("mtime")) {
+		r = parse_time(v, n, &o->mtime_s, &o->mtime_ns);
+		o->has_mtime = true;
+	}
+#undef IS
+	if (r < 0)
+		return error_set(err, r, "pax record %.*s: \"%.*s\" is not possible", (int)min_u64(kn, 40),
+				 key, (int)min_u64(n, 40), v);
+	return 0;
+}
+
+int tar_pax_parse(const void *body, size_t n, struct tar_overrides *o, struct error *err)
+{
+	const char *p = body;
+
+	while (n) {
+		const char *space = memchr(p, ' ', n), *eq;
+		uint64_t len;
+		int r;
+
+		if (!space || parse_u64(p, (size_t)(space - p), &len) < 0 || len > n ||
+		    len < (uint64_t)(space - p) + 3 || p[len - 1] != '\n')
+			return error_set(err, -EBADMSG, "a pax record's length is not possible");
+		eq = memchr(space + 1, '=', len - (size_t)(space + 1 - p) - 1);
+		if (!eq || eq == space + 1)
+			return error_set(err, -EBADMSG, "a pax record has no key");
+		r = record_apply(o, space + 1, (size_t)(eq - space - 1), eq + 1,
+				 len - (size_t)(eq + 1 - p) - 1, err);
+		if (r < 0)
+			return r;
+		p += len;
+		n -= len;
+	}
+	return 0;
+}

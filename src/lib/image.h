@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* An opened image: its index mapped, its layers readable. */
+#ifndef MORSEL_LIB_IMAGE_H
+#define MORSEL_LIB_IMAGE_H
+
+#include "cache/reader.h"
+#include "image/erofs_read.h"
+#include "lib/layers.h"
+
+struct morsel_image {
+	struct morsel *m;
+	struct resolved rv;
+	char digest[DIGEST_TEXT_MAX];
+	struct image_layer *layers;
+	struct index_progress index_cost;
+	struct image_map map;
+	struct erofs fs;
+	struct counters counters;
+	struct counters *per_layer;
+	struct reader *reader;
+	uint64_t opened_ns; /* how long opening took */
+};
+
+/* "gzip", "estargz", ... */
+const char *image_layer_format_name(const struct image_layer *l);
+
+#endif

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One layer, indexed now. With a table of contents only that is read: the end of the blob, twice at
+ * most. Without one the whole blob streams through once: hashed here as it arrives, decompressed
+ * and cut up in the sandboxed indexer, its contents kept. Nothing is published before every digest
+ * matched: the blob's, the diffID, or the table's.
+ */
+#include "lib/layers.h"
+
+#include "image/estargz_footer.h"
+#include "image/indexer.h"
+#include "image/sniff.h"
+#include "image/toc_unwrap.h"
+
+#define TAIL_BYTES (64u << 10) /* read with the footer, on the chance that the TOC fits */
+#define TOC_COMPRESSED_MAX (64u << 20)
+
+enum { TOC_UNUSABLE = 1 };
+
+struct index_run {
+	struct morsel *m;
+	struct image_layer *l;
+	const atomic_bool *cancel;
+	struct index_progress *progress;
+	struct layer_stage *stage;
+	struct indexer *ix;
+	struct hasher *hash;
+	struct toc_unwrap *unwrap;
+	uint8_t head[SNIFF_BYTES]; /* of a streamed layer, until the format is known */
+	size_t head_len;
+	uint64_t seen;
+	char name[DIGEST_TEXT_MAX];
+	struct error *err;
+};
+
+static void run_fini(struct index_run *x)
+{
+	toc_unwrap_free(x->unwrap);
+	indexer_free(x->ix);
+	hasher_free(x->hash);
+	layer_stage_free(x->stage);
+}
+
+static int run_init(struct index_run *x, enum anchor_kind anchor, const struct digest *anchor_digest,
+		    enum digest_algo algo)
+{
+	int r;
+
+	x->l->anchor = anchor;
+	layer_key_make(&x->l->desc->desc.digest, anchor, anchor_digest, &x->l->key);
+	digest_format(&x->l->desc->desc.digest, x->name);
+	r = hasher_new(algo, &x->hash);
+	if (r >= 0)
+		r = layer_stage_new(x->m->cache, &x->l->key, &x->l->desc->desc.digest, &x->stage,
+				    x->err);
+	return r;
+}
+
+static int run_start_indexer(struct index_run *x, enum layer_format_id format, uint64_t data_end)
+{
+	struct indexer_params p = {
+		.format = format,
+		.blob_bytes = x->l->blob->size,
+		.data_end = data_end,
+		.max_entries = context_max_entries(x->m),
+		.data_fd = layer_stage_data_fd(x->stage),
+		.table_fd = layer_stage_table_fd(x->stage),
+	};
+
+	x->l->format = layer_format_lookup(format);
+	if (!x->l->format)
+		return error_set(x->err, -ENOTSUP, "layer %s: this format is not supported", x->name);
+	if (x->l->format->from_toc)
+		p.data_fd = -1;
+	return indexer_start(&p, &x->ix, x->err);
+}
+
+static int run_read(struct index_run *x, uint64_t off, uint64_t len, blob_sink_fn sink)
+{
+	struct blob_cost cost = {0};
+	struct blob_read_options o = {.cancel = x->cancel, .cost = &cost};
+	int r = blob_read(x->l->blob, off, len, &o, sink, x, x->err);
+
+	atomic_fetch_add(&x->progress->requests, cost.requests);
+	atomic_fetch_add(&x->progress->wire_bytes, cost.wire_bytes);
+	return r;
+}
+
+static int digest_check(struct index_run *x, const char *what, const struct digest *want,
+			const struct digest *got)
+{
+	char w[DIGEST_TEXT_MAX], g[DIGEST_TEXT_MAX];
+
+	if (digest_equal(want, got))
+		return 0;
+	digest_format(want, w);
+	digest_format(got, g);
+	return error_set(x->err, -EBADMSG,
+			 "layer %s: %s is %s, expected %s: the data is corrupt or was tampered with",
+			 x->name, what, g, w);
+}
+
+/* ---- a layer without an index of its own ---- */
+
+static int stream_flush_head(struct index_run *x)
+{
+	struct error why = ERROR_INIT;
+	enum layer_format_id format;
+	int r = layer_sniff(x->head, x->head_len, &format, &why);
+
+	if (r < 0)
+		return error_set(x->err, r, "layer %s (%s): %s", x->name,
+				 x->l->desc->desc.media_type, why.text);
+	r = run_start_indexer(x, format, x->l->blob->size);
+	if (r >= 0)
+		r = indexer_feed(x->ix, x->head, x->head_len, x->err);
+	return r;
+}
+
+static int stream_sink(void *userdata, const void *data, size_t n)
+{
+	struct index_run *x = userdata;
+	const uint8_t *p = data;
+	int r;
+
+	hasher_update(x->hash, data, n);
+	atomic_fetch_add(&x->progress->done_bytes, n);
+	if (!x->ix) {
+		size_t take = min_u64(n, sizeof(x->head) - x->head_len);
+
+		memcpy(x->head + x->head_len, p, take);
+		x->head_len += take;
+		if (x->head_len < sizeof(x->head))
+			return 0;
+		r = stream_flush_head(x);
+		if (r < 0)
+			return r;
+		p += take;
+		n -= take;
+	}
+	return n ? indexer_feed(x->ix, p, n, x->err) : 0;
+}
+
+/* The indexer's word on the decompressed bytes against the image's config. */
+static int diff_id_check(struct index_run *x)
+{
+	struct digest got = {.algo = DIGEST_SHA256};
+	struct layer_index_header h;
+	int r;
+
+	if (x->l->desc->diff_id.algo != DIGEST_SHA256)
+		return error_set(x->err, -ENOTSUP, "layer %s: its diffID is not a sha256", x->name);
+	r = seam_pread_full(x->m->seam, layer_stage_table_fd(x->stage), &h, sizeof(h), 0);
+	if (r < 0)
+		return error_set_errno(x->err, r == -ENODATA ? -EBADMSG : r,
+				       "layer %s: the indexer left no tables", x->name);
+	memcpy(got.bytes, h.diff_id, sizeof(h.diff_id));
+	return digest_check(x, "the digest of its uncompressed data", &x->l->desc->diff_id, &got);
+}
+
+static int stream_index(struct index_run *x)
+{
+	struct digest got;
+	struct error indexer_err = ERROR_INIT;
+	int r, ri = 0;
+
+	r = run_init(x, ANCHOR_BLOB, &x->l->desc->desc.digest, x->l->desc->desc.digest.algo);
+	if (r < 0)
+		return r;
+	atomic_fetch_add(&x->progress->total_bytes, x->l->blob->size);
+	r = run_read(x, 0, x->l->blob->size, stream_sink);
+	if (r >= 0 && !x->ix)
+		r = stream_flush_head(x);
+	if (r < 0)
+		return r;
+	/* Bytes that are not the ones promised explain any complaint of the indexer. */
+	ri = indexer_finish(x->ix, &indexer_err);
+	hasher_final(x->hash, &got);
+	r = digest_check(x, "the digest of the data received", &x->l->desc->desc.digest, &got);
+	if (r < 0)
+		return r;
+	if (ri < 0)
+		return error_set(x->err, ri, "layer %s: %s", x->name, indexer_err.text);
+	r = diff_id_check(x);
+	if (r < 0)
+		return r;
+	return layer_stage_commit(steal_ptr(x->stage), true, context_max_entries(x->m),
+				  &x->l->layer, x->err);
+}
+
+/* ---- eStargz: the table of contents at the end ---- */
+
+static int toc_json(void *userdata, const void *data, size_t n)
+{
+	struct index_run *x = userdata;
+
+	hasher_update(x->hash, data, n);
+	return indexer_feed(x->ix, data, n, x->err);
+}
+
+static int toc_sink(void *userdata, const void *data, size_t n)
+{
+	struct index_run *x = userdata;
+
+	return toc_unwrap_feed(x->unwrap, data, n, x->err);
+}
+
+static int toc_read(struct index_run *x, const uint8_t *tail, uint64_t tail_off, uint64_t toc_off,
+		    uint64_t toc_end)
+{
+	int r = 0;
+
+	if (toc_off < tail_off)
+		r = run_read(x, toc_off, tail_off - toc_off, toc_sink);
+	if (r >= 0) {
+		uint64_t from = max_u64(toc_off, tail_off);
+
+		r = toc_unwrap_feed(x->unwrap, tail + (from - tail_off), toc_end - from, x->err);
+	}
+	if (r >= 0)
+		r = toc_unwrap_finish(x->unwrap, x->err);
+	return r;
+}
+
+
+/* 0, TOC_UNUSABLE (the layer is then streamed like any gzip layer), or an error. */
+static int toc_index(struct index_run *x)
+{
+	uint64_t size = x->l->blob->size, len = min_u64(size, TAIL_BYTES), toc_end;
+	_cleanup_(freep) uint8_t *tail = malloc(len + 1);
+	struct blob_cost cost = {0};
+	struct blob_read_options o = {.cancel = x->cancel, .cost = &cost};
+	struct estargz_footer footer;
+	struct error why = ERROR_INIT;
+	struct digest got;
+	int r;
+
+	if (!tail)
+		return -ENOMEM;
+	r = run_init(x, ANCHOR_STARGZ_TOC, &x->l->desc->toc_digest, x->l->desc->toc_digest.algo);
+	if (r < 0)
+		return r;
+	r = blob_read_buf(x->l->blob, size - len, len, &o, tail, x->err);
+	atomic_fetch_add(&x->progress->requests, cost.requests);
+	atomic_fetch_add(&x->progress->wire_bytes, cost.wire_bytes);
+	if (r < 0)
+		return r;
+	r = estargz_footer_parse(tail, len, size, &footer);
+	if (r || footer.kind == ESTARGZ_EXTERNAL_TOC)
+		return TOC_UNUSABLE;
+	toc_end = size - footer.footer_bytes;
+	if (toc_end - footer.toc_off > TOC_COMPRESSED_MAX)
+		return error_set(x->err, -E2BIG, "layer %s: its table of contents has %llu bytes, the limit is %u",
+				 x->name, (unsigned long long)(toc_end - footer.toc_off),
+				 TOC_COMPRESSED_MAX);
+	r = run_start_indexer(x, LAYER_ESTARGZ, footer.toc_off);
+	if (r >= 0)
+		r = toc_unwrap_new(toc_json, x, &x->unwrap);
+	if (r >= 0)
+		r = toc_read(x, tail, size - len, footer.toc_off, toc_end);
+	if (r < 0)
+		return r;
+	hasher_final(x->hash, &got);
+	r = digest_check(x, "the digest of its table of contents", &x->l->desc->toc_digest, &got);
+	if (r < 0)
+		return r;
+	r = indexer_finish(x->ix, &why);
+	if (r == -EILSEQ) { /* names were lost when the table was written */
+		log_write(&x->m->log, LOG_INFO, "layer %s: %s; it is streamed instead", x->name, why.text);
+		return TOC_UNUSABLE;
+	}
+	if (r < 0)
+		return error_set(x->err, r, "layer %s: %s", x->name, why.text);
+	return layer_stage_commit(steal_ptr(x->stage), false, context_max_entries(x->m),
+				  &x->l->layer, x->err);
+}
+
+int layer_index_now(struct morsel *m, struct resolved *rv, struct image_layer *l,
+		    const atomic_bool *cancel, struct index_progress *progress, struct error *err)
+{
+	struct index_run x = {.m = m, .l = l, .cancel = cancel, .progress = progress, .err = err};
+	int r = TOC_UNUSABLE;
+
+	if (l->desc->has_toc) {
+		r = toc_index(&x);
+		run_fini(&x);
+	}
+	if (r == TOC_UNUSABLE) {
+		x = (struct index_run){
+			.m = m, .l = l, .cancel = cancel, .progress = progress, .err = err};
+		r = stream_index(&x);
+		run_fini(&x);
+	}
+	if (r >= 0)
+		l->indexed_now = true;
+	return r;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An image's layers, ready to be merged and read: taken from the cache, or indexed now. Several
+ * are indexed at a time, each by its own sandboxed helper.
+ */
+#ifndef MORSEL_LIB_LAYERS_H
+#define MORSEL_LIB_LAYERS_H
+
+#include "image/layer_format.h"
+#include "lib/resolve.h"
+
+struct image_layer {
+	const struct manifest_layer *desc; /* borrowed from the manifest */
+	enum anchor_kind anchor;
+	struct layer_key key;
+	struct layer *layer;
+	const struct layer_format *format;
+	struct blob *blob;
+	bool indexed_now; /* by this process; else the cache knew it */
+};
+
+/* What one indexing reports while it runs; shared with the thread that shows progress. */
+struct index_progress {
+	_Atomic uint64_t done_bytes, total_bytes;
+	_Atomic uint32_t layers_done, layers_total;
+	_Atomic uint64_t requests, wire_bytes; /* what indexing cost */
+};
+
+/* layers: zeroed, as many as the manifest has. fini also after an error. */
+int layers_open(struct morsel *m, struct resolved *rv, struct image_layer *layers,
+		struct index_progress *progress, struct error *err);
+void layers_fini(struct image_layer *layers, uint32_t n);
+
+/* The layer's index in the cache under either of its anchors: 0, CACHE_MISS. */
+int layer_lookup(struct morsel *m, struct image_layer *l, struct error *err);
+
+/* Indexes one layer from its blob and publishes it (lib/index.c). Blocks. */
+int layer_index_now(struct morsel *m, struct resolved *rv, struct image_layer *l,
+		    const atomic_bool *cancel, struct index_progress *progress, struct error *err);
+
+#endif

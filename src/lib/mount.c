@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+#include <unistd.h>
+
+#include "fs/fs.h"
+#include "lib/report.h"
+
+void morsel_mount_options_init(struct morsel_mount_options *o)
+{
+	*o = (struct morsel_mount_options){.size = sizeof(*o)};
+}
+
+static json_t *layer_report(const struct morsel_image *img, uint32_t i)
+{
+	const struct image_layer *l = &img->layers[i];
+	json_t *o = report_layer_descriptor(l->desc);
+
+	json_object_set_new(o, "format", json_string(image_layer_format_name(l)));
+	json_object_set_new(o, "lazy", json_boolean(l->format->from_toc || !l->indexed_now));
+	json_object_set_new(o, "indexed_now", json_boolean(l->indexed_now));
+	json_object_set_new(o, "complete", json_boolean(layer_is_complete(l->layer)));
+	json_object_set_new(o, "present_bytes",
+			    json_integer((json_int_t)layer_present_bytes(l->layer)));
+	json_object_set_new(o, "total_bytes",
+			    json_integer((json_int_t)layer_tables(l->layer)->header.device_bytes));
+	report_counters(o, &img->per_layer[i]);
+	return o;
+}
+
+/* "lazy: 3 of 5 layers, 1 indexed here, 1 whole" in numbers. */
+static json_t *laziness_report(const struct morsel_image *img)
+{
+	uint32_t toc = 0, indexed = 0, whole = 0, n = img->rv.manifest->n_layers;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (img->layers[i].format->from_toc)
+			toc++;
+		else if (!img->layers[i].indexed_now)
+			indexed++;
+		else
+			whole++;
+	}
+	return json_pack("{s:i, s:i, s:i, s:i}", "layers", (int)n, "lazy", (int)toc,
+			 "indexed_before", (int)indexed, "streamed_now", (int)whole);
+}
+
+struct mount_context {
+	struct morsel_image *img;
+	const char *dir;
+};
+
+static char *mount_report(void *userdata, const char *request)
+{
+	struct mount_context *mc = userdata;
+	struct morsel_image *img = mc->img;
+	json_t *o = json_object(), *layers = json_array(), *index = json_object();
+	char why[512];
+
+	if (strcmp(request, "stat")) {
+		json_object_set_new(o, "error", json_string("unknown request"));
+		json_decref(layers);
+		json_decref(index);
+		return report_text(o);
+	}
+	json_object_set_new(o, "reference", json_string(img->rv.ref->text));
+	json_object_set_new(o, "digest", json_string(img->digest));
+	json_object_set_new(o, "mountpoint", json_string(mc->dir));
+	json_object_set_new(o, "backend", json_string("fuse"));
+	json_object_set_new(o, "pid", json_integer(getpid()));
+	json_object_set_new(o, "inodes", json_integer((json_int_t)img->fs.inode_count));
+	json_object_set_new(o, "cache_dir", json_string(cache_dir(img->m->cache)));
+	json_object_set_new(o, "offline", json_boolean(img->m->o.offline));
+	json_object_set_new(o, "from_cache", json_boolean(img->rv.from_cache));
+	json_object_set_new(o, "open_ms", json_integer((json_int_t)(img->opened_ns / NS_PER_MS)));
+	json_object_set_new(o, "laziness", laziness_report(img));
+	json_object_set_new(index, "requests",
+			    json_integer((json_int_t)atomic_load(&img->index_cost.requests)));
+	json_object_set_new(index, "bytes_fetched",
+			    json_integer((json_int_t)atomic_load(&img->index_cost.wire_bytes)));
+	json_object_set_new(o, "index", index);
+	report_counters(o, &img->counters);
+	reader_last_error(img->reader, why, sizeof(why));
+	json_object_set_new(o, "last_error", why[0] ? json_string(why) : json_null());
+	for (uint32_t i = 0; i < img->rv.manifest->n_layers; i++)
+		json_array_append_new(layers, layer_report(img, i));
+	json_object_set_new(o, "layers", layers);
+	return report_text(o);
+}
+
+static void ready_ignore(void *userdata)
+{
+}
+
+int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_mount_options *o,
+		 struct morsel_error *ret_err)
+{
+	_cleanup_(fs_freep) struct fs *fs = NULL;
+	struct morsel_mount_options own;
+	struct mount_context mc = {.img = img, .dir = dir};
+	struct error err = ERROR_INIT;
+	struct fs_params p;
+	int r;
+
+	morsel_mount_options_init(&own);
+	if (o && o->size <= sizeof(own))
+		memcpy(&own, o, o->size);
+	p = (struct fs_params){
+		.seam = img->m->seam,
+		.log = &img->m->log,
+		.image = &img->fs,
+		.reader = img->reader,
+		.counters = &img->counters,
+		.mountpoint = dir,
+		.fsname = img->rv.ref->text,
+		.allow_other = own.allow_other,
+		.suid = own.suid,
+		.dev = own.dev,
+		.threads = own.threads,
+		.control = mount_report,
+		.control_userdata = &mc,
+	};
+	r = context_check(img->m, &err);
+	if (r >= 0)
+		r = fs_mount(&p, &fs, &err);
+	if (r >= 0)
+		r = fs_serve(fs, own.ready ? own.ready : ready_ignore, own.userdata, &err);
+	return error_publish(r, &err, ret_err);
+}
+
+int morsel_umount(const char *dir, bool lazy, struct morsel_error *ret_err)
+{
+	struct error err = ERROR_INIT;
+
+	return error_publish(fs_umount(dir, lazy, &err), &err, ret_err);
+}
+
+int morsel_mount_stat(const char *dir, char **ret_json, struct morsel_error *ret_err)
+{
+	struct error err = ERROR_INIT;
+
+	return error_publish(fs_control(dir, "stat", ret_json, &err), &err, ret_err);
+}
