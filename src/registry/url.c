@@ -47,6 +47,26 @@ static int url_error(struct error *err, CURLUcode rc, const char *text)
 			 curl_url_strerror(rc));
 }
 
+/* Length of the scheme, 0 = there is none. */
+static size_t scheme_len(const char *text)
+{
+	size_t n =
+		strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
+
+	return text[n] == ':' ? n : 0;
+}
+
+/* libcurl decodes %XX in a host name, but only after it has looked whether it is an address. */
+static bool host_is_encoded(const char *text)
+{
+	size_t n = scheme_len(text);
+	const char *host = text + n + (n > 0);
+
+	if (strncmp(host, "//", 2) != 0)
+		return false;
+	return memchr(host + 2, '%', strcspn(host + 2, "/?#")) != NULL;
+}
+
 /* libcurl forgives blanks, control bytes and missing slashes in some places and versions; what it
  * would have to forgive is refused before it looks. */
 static int text_check(const char *text, struct error *err)
@@ -57,21 +77,16 @@ static int text_check(const char *text, struct error *err)
 	if (n > URL_MAX)
 		return error_set(err, -EPROTO, "URL of %zu bytes refused: the limit is %d", n,
 				 URL_MAX);
+	url_redact(text, shown, sizeof(shown));
 	for (size_t i = 0; i < n; i++)
 		if (text[i] <= 0x20 || text[i] >= 0x7f || text[i] == '\\')
 			return error_set(err, -EPROTO,
-					 "not a usable URL: \"%s\": byte %zu is not allowed",
-					 url_redact(text, shown, sizeof(shown)), i);
+					 "not a usable URL: \"%s\": byte %zu is not allowed", shown,
+					 i);
+	if (host_is_encoded(text))
+		return error_set(err, -EPROTO, "not a usable URL: \"%s\": '%%' in a host name",
+				 shown);
 	return 0;
-}
-
-/* Length of the scheme, 0 = there is none. */
-static size_t scheme_len(const char *text)
-{
-	size_t n =
-		strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
-
-	return text[n] == ':' ? n : 0;
 }
 
 /* libcurl would take the next component of "http:///host/" for the host. */
@@ -82,7 +97,6 @@ static bool is_absolute(const char *text)
 	return n && text[n] != '/';
 }
 
-/* The part's length counts: libcurl hands out "" for a host of "http://:80/" in some versions. */
 static CURLUcode host_read(CURLU *u, struct origin *ret)
 {
 	_cleanup_(curl_free_charp) char *host = NULL;
@@ -92,11 +106,14 @@ static CURLUcode host_read(CURLU *u, struct origin *ret)
 	if (rc)
 		return rc;
 	n = strlen(host);
-	/* a final dot names the same host by another text, a zone belongs to this machine */
-	if (!n || n >= sizeof(ret->host) || host[n - 1] == '.' || strpbrk(host, "% \t@/?#"))
+	/* a final dot names the same host by another text */
+	if (!n || n >= sizeof(ret->host) || host[n - 1] == '.')
 		return CURLUE_BAD_HOSTNAME;
-	for (size_t i = 0; i <= n; i++)
-		ret->host[i] = (char)(host[i] >= 'A' && host[i] <= 'Z' ? host[i] + 32 : host[i]);
+	for (size_t i = 0; i < n; i++)
+		host[i] = (char)(host[i] >= 'A' && host[i] <= 'Z' ? host[i] + 32 : host[i]);
+	if (strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789-_.:[]") != n)
+		return CURLUE_BAD_HOSTNAME;
+	memcpy(ret->host, host, n + 1);
 	return CURLUE_OK;
 }
 

@@ -65,7 +65,7 @@ static void good(void **state)
 		{{"Digest realm=\"x\", nonce=\"y\", qop=\"auth\", Basic realm=b"},
 		 CHALLENGE_BASIC,
 		 "b"},
-		{{", ,, Bearer ,realm=a"}, CHALLENGE_BEARER, "a"},
+		{{", ,, Bearer realm=a"}, CHALLENGE_BEARER, "a"},
 		{{"Bearer realm=\"a\",,service=s,"}, CHALLENGE_BEARER, "a", "s"},
 		/* a broken one beside a good one */
 		{{"Bearer realm=\"open", "Basic realm=b"}, CHALLENGE_BASIC, "b"},

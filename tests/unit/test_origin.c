@@ -76,6 +76,11 @@ static void url_bad(void **state)
 		{"http://a/\xc3\xa4", -EPROTO},
 		{"http://a\\@b/", -EPROTO},
 		{"http://a./", -EPROTO},
+		{"http://a%cc/", -EPROTO},
+		{"http://a%2f/", -EPROTO},
+		{"http://a%40b/", -EPROTO},
+		{"http://a%00.b/", -EPROTO},
+		{"http://21307064%33/", -EPROTO},
 		{"http://[::1/", -EPROTO},
 		{"http://[fe80::1%25eth0]/", -EPROTO},
 		{"http://user@a/", -EPERM},
@@ -146,6 +151,7 @@ static void url_relative(void **state)
 	assert_int_equal(url_resolve(&base, "", &base, NULL), -EPROTO);
 	assert_int_equal(url_resolve(&base, "/a b", &base, NULL), -EPROTO);
 	assert_int_equal(url_resolve(&base, "///a", &base, NULL), -EPROTO);
+	assert_int_equal(url_resolve(&base, "//%31/a", &base, NULL), -EPROTO);
 }
 
 static void url_query(void **state)
