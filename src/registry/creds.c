@@ -257,7 +257,7 @@ static int level_lookup(const struct creds *c, const char *wanted, struct creden
 	if (r != CREDS_NONE)
 		return r;
 	json_object_foreach (c->auths, key, value) {
-		if (value == exact || !key_normalise(key, normal) || strcmp(normal, wanted) != 0)
+		if (!key_normalise(key, normal) || strcmp(normal, wanted) != 0)
 			continue;
 		r = entry_read(c, key, value, ret, err);
 		if (r != CREDS_NONE)

@@ -350,6 +350,8 @@ static void root_reads_only_its_own(void **state)
 	assert_string_equal(who(p, NULL, NULL), "docker");
 	setenv("SUDO_UID", "47110", 1);
 	assert_string_equal(who(p, NULL, NULL), "none");
+	setenv("SUDO_UID", "4711x", 1);
+	assert_string_equal(who(p, NULL, NULL), "none");
 	setenv("SUDO_UID", "-1", 1);
 	assert_string_equal(who(p, NULL, NULL), "none");
 }
