@@ -20,25 +20,25 @@
 #define EROFS_SB_BYTES 128u
 #define EROFS_MAGIC 0xe0f5e1e2u
 enum { /* offsets in the superblock */
-	SB_MAGIC = 0,
-	SB_CHECKSUM = 4,
-	SB_COMPAT = 8,
-	SB_BLKSZBITS = 12,
-	SB_EXTSLOTS = 13,
-	SB_ROOT_NID = 14,
-	SB_INOS = 16,
-	SB_BLOCKS = 36,
-	SB_META_BLKADDR = 40,
-	SB_XATTR_BLKADDR = 44,
-	SB_UUID = 48,
-	SB_VOLUME = 64,
-	SB_INCOMPAT = 80,
-	SB_EXTRA_DEVICES = 86,
-	SB_DEVT_SLOTOFF = 88,
-	SB_DIRBLKBITS = 90,
+       SB_MAGIC = 0,
+       SB_CHECKSUM = 4,
+       SB_COMPAT = 8,
+       SB_BLKSZBITS = 12,
+       SB_EXTSLOTS = 13,
+       SB_ROOT_NID = 14,
+       SB_INOS = 16,
+       SB_BLOCKS = 36,
+       SB_META_BLKADDR = 40,
+       SB_XATTR_BLKADDR = 44,
+       SB_UUID = 48,
+       SB_VOLUME = 64,
+       SB_INCOMPAT = 80,
+       SB_EXTRA_DEVICES = 86,
+       SB_DEVT_SLOTOFF = 88,
+       SB_DIRBLKBITS = 90,
 };
-#define EROFS_COMPAT 3u        /* checksum, mtime */
-#define EROFS_INCOMPAT 0xcu    /* chunked files, device table */
+#define EROFS_COMPAT 3u	    /* checksum, mtime */
+#define EROFS_INCOMPAT 0xcu /* chunked files, device table */
 
 #define EROFS_DEVICE 128u
 enum { DEV_TAG = 0, DEV_BLOCKS = 64, DEV_UNIADDR = 68 };
@@ -61,10 +61,11 @@ enum {
 enum { LAYOUT_PLAIN = 0, LAYOUT_INLINE = 2, LAYOUT_CHUNKS = 4 };
 #define EROFS_NO_BLOCK 0xffffffffu
 
-#define CHUNK_INDEX 8u      /* bytes: u16 0, u16 device, u32 block */
+#define CHUNK_INDEX 8u /* bytes: u16 0, u16 device, u32 block */
 #define CHUNK_FORMAT_INDEXES 0x20u
 #define CHUNK_BITS_MASK 0x1fu
-#define CHUNK_BITS 31u      /* one chunk covers any file */
+#define CHUNK_BITS 31u
+#define CHUNK_BYTES ((unsigned long long)EROFS_BLOCK << CHUNK_BITS) /* one covers any file */
 
 #define EROFS_DIRENT 12u /* u64 nid, u16 nameoff, u8 type, u8 0 */
 
@@ -75,12 +76,16 @@ enum { LAYOUT_PLAIN = 0, LAYOUT_INLINE = 2, LAYOUT_CHUNKS = 4 };
 struct erofs_prefix {
 	const char *text;
 	unsigned char index, len;
+	_Bool whole; /* the ACLs: not a prefix but the name */
 };
-/* Namespaces by number. The two ACLs are whole names. */
+/* clang-format off */
 static const struct erofs_prefix erofs_prefixes[] = {
-	{"system.posix_acl_access", 2, 23}, {"system.posix_acl_default", 3, 24},
-	{"user.", 1, 5},		    {"trusted.", 4, 8},
-	{"security.", 6, 9},
+	{"system.posix_acl_access", 2, 23, 1},
+	{"system.posix_acl_default", 3, 24, 1},
+	{"user.", 1, 5, 0},
+	{"trusted.", 4, 8, 0},
+	{"security.", 6, 9, 0},
 };
+/* clang-format on */
 
 #endif

@@ -23,8 +23,10 @@ int erofs_open(const void *bytes, size_t len, struct erofs *ret, struct error *e
 		return error_set(err, -EBADMSG, "not an EROFS image of the kind morsel writes");
 	if (le32_get(sb + SB_CHECKSUM) != erofs_checksum(bytes))
 		return error_set(err, -EBADMSG, "the EROFS image's checksum is wrong");
-	if (le32_get(sb + SB_COMPAT) != EROFS_COMPAT || le32_get(sb + SB_INCOMPAT) != EROFS_INCOMPAT)
-		return error_set(err, -EBADMSG, "the EROFS image has features morsel does not write");
+	if (le32_get(sb + SB_COMPAT) != EROFS_COMPAT ||
+	    le32_get(sb + SB_INCOMPAT) != EROFS_INCOMPAT)
+		return error_set(err, -EBADMSG,
+				 "the EROFS image has features morsel does not write");
 	fs.blocks = le32_get(sb + SB_BLOCKS);
 	fs.inode_count = le64_get(sb + SB_INOS);
 	fs.root_nid = le16_get(sb + SB_ROOT_NID);
@@ -78,9 +80,10 @@ static int data_check(const struct erofs *fs, struct erofs_inode *ino)
 
 	ino->data_pos = ino->off + EROFS_INODE + ino->xattr_bytes;
 	switch (ino->layout) {
-	case LAYOUT_CHUNKS:
+	case LAYOUT_CHUNKS: /* exactly one */
 		ino->data_pos = align_up(ino->data_pos, CHUNK_INDEX);
-		if (!S_ISREG(ino->mode) || ino->chunk_format != (CHUNK_FORMAT_INDEXES | CHUNK_BITS) ||
+		if (!S_ISREG(ino->mode) || !ino->size || ino->size > CHUNK_BYTES ||
+		    ino->chunk_format != (CHUNK_FORMAT_INDEXES | CHUNK_BITS) ||
 		    !in_image(fs, ino->data_pos, CHUNK_INDEX))
 			return -EBADMSG;
 		return 0;
@@ -106,7 +109,8 @@ int erofs_inode_get(const struct erofs *fs, uint64_t nid, struct erofs_inode *re
 	uint32_t u;
 	int r;
 
-	if (nid > fs->len / EROFS_SLOT || !in_image(fs, fs->meta_off + nid * EROFS_SLOT, EROFS_INODE))
+	if (nid > fs->len / EROFS_SLOT ||
+	    !in_image(fs, fs->meta_off + nid * EROFS_SLOT, EROFS_INODE))
 		return -EBADMSG;
 	ino.off = fs->meta_off + nid * EROFS_SLOT;
 	o = fs->bytes + ino.off;
@@ -122,8 +126,9 @@ int erofs_inode_get(const struct erofs *fs, uint64_t nid, struct erofs_inode *re
 	ino.mtime_ns = le32_get(o + INO_MTIME_NS);
 	ino.nlink = le32_get(o + INO_NLINK);
 	ino.xattr_bytes = icount ? XATTR_HEADER + 4u * (icount - 1u) : 0;
-	if ((format & ~0xeu) != EROFS_EXTENDED || !type_is_known(ino.mode) || ino.size > INT64_MAX ||
-	    ino.mtime_ns >= 1000000000 || !in_image(fs, ino.off + EROFS_INODE, ino.xattr_bytes))
+	if ((format & ~0xeu) != EROFS_EXTENDED || !type_is_known(ino.mode) ||
+	    ino.size > INT64_MAX || ino.mtime_ns >= 1000000000 ||
+	    !in_image(fs, ino.off + EROFS_INODE, ino.xattr_bytes))
 		return -EBADMSG;
 	if (S_ISCHR(ino.mode) || S_ISBLK(ino.mode)) {
 		ino.rdev_major = u >> 8 & 0xfff;
@@ -180,7 +185,8 @@ static int block_entry(const struct dir_block *d, uint32_t i, struct erofs_diren
 		return -EBADMSG;
 	ret->name = (const char *)d->p + off;
 	ret->name_len = (uint32_t)strnlen(ret->name, end - off);
-	if (!ret->name_len || ret->name_len > 255 || memchr(ret->name, '/', ret->name_len))
+	if (!ret->name_len || ret->name_len > 255 || memchr(ret->name, '/', ret->name_len) ||
+	    (i + 1 < d->count && ret->name_len != end - off))
 		return -EBADMSG;
 	ret->nid = le64_get(e);
 	ret->type = e[10];
@@ -200,8 +206,8 @@ static uint64_t block_total(const struct erofs_inode *dir)
 }
 
 /* The last block whose first name is not after the one looked for. */
-static int block_find(const struct erofs *fs, const struct erofs_inode *dir, const char *name, size_t n,
-		      struct dir_block *ret)
+static int block_find(const struct erofs *fs, const struct erofs_inode *dir, const char *name,
+		      size_t n, struct dir_block *ret)
 {
 	uint64_t lo = 0, hi = block_total(dir);
 	struct erofs_dirent e;
@@ -285,7 +291,8 @@ int erofs_readdir(const struct erofs *fs, const struct erofs_inode *dir, uint64_
 
 /* ---- symlinks, files ---- */
 
-int erofs_readlink(const struct erofs *fs, const struct erofs_inode *ino, char *buf, size_t *ret_len)
+int erofs_readlink(const struct erofs *fs, const struct erofs_inode *ino, char *buf,
+		   size_t *ret_len)
 {
 	const uint8_t *p = fs->bytes + (ino->layout == LAYOUT_INLINE
 						? ino->data_pos
@@ -293,7 +300,7 @@ int erofs_readlink(const struct erofs *fs, const struct erofs_inode *ino, char *
 
 	if (!S_ISLNK(ino->mode))
 		return -EINVAL;
-	if (!ino->size || ino->size >= EROFS_BLOCK)
+	if (!ino->size || ino->size >= EROFS_BLOCK || memchr(p, 0, ino->size))
 		return -EBADMSG;
 	memcpy(buf, p, ino->size);
 	*ret_len = ino->size;
@@ -315,8 +322,8 @@ int erofs_map(const struct erofs *fs, const struct erofs_inode *ino, uint64_t of
 		return EROFS_HOLE;
 	device = le16_get(index + 2);
 	start = (uint64_t)le32_get(index + 4) * EROFS_BLOCK;
-	if (!device || erofs_device(fs, device - 1, &device_bytes, tag) < 0 || start > device_bytes ||
-	    ino->size > device_bytes - start)
+	if (!device || erofs_device(fs, device - 1, &device_bytes, tag) < 0 ||
+	    start > device_bytes || ino->size > device_bytes - start)
 		return -EBADMSG;
 	*ret_device = device - 1;
 	*ret_dev_off = start + off;
@@ -358,8 +365,8 @@ static int xattr_next(const struct erofs *fs, const struct erofs_inode *ino, uin
 	return 0;
 }
 
-int erofs_getxattr(const struct erofs *fs, const struct erofs_inode *ino, const char *name, void *value,
-		   size_t size, size_t *ret_len)
+int erofs_getxattr(const struct erofs *fs, const struct erofs_inode *ino, const char *name,
+		   void *value, size_t size, size_t *ret_len)
 {
 	size_t n = strlen(name);
 	struct xattr_view x;
@@ -367,7 +374,8 @@ int erofs_getxattr(const struct erofs *fs, const struct erofs_inode *ino, const 
 	int r;
 
 	while (!(r = xattr_next(fs, ino, &pos, &x))) {
-		if (n != x.prefix->len + x.suffix_len || memcmp(name, x.prefix->text, x.prefix->len) ||
+		if (n != x.prefix->len + x.suffix_len ||
+		    memcmp(name, x.prefix->text, x.prefix->len) ||
 		    memcmp(name + x.prefix->len, x.suffix, x.suffix_len))
 			continue;
 		*ret_len = x.value_len;

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two passes over the inodes in breadth-first order. The first gives each its place: core, xattrs
- * and what follows them (a chunk index, the tail of a directory or symlink) and, where a tail does
- * not fit into the inode's block, blocks of its own. The second fills the bytes in; by then every
- * nid that a directory entry needs is known.
+ * Two passes over the tree, breadth first. The first gives each inode its place: core, xattrs and
+ * what follows them (a chunk index, the tail of a directory or symlink) and, where a tail does not
+ * fit into the inode's block, blocks of its own. The second finds the same places again, instead of
+ * keeping them, and fills the bytes in; by then every nid that a directory entry needs is known.
+ *
+ * Xattrs are all written inline: sharing equal ones would save little, since hardly any file of a
+ * container image has one.
  */
 #include "image/erofs_write.h"
 
@@ -11,23 +14,22 @@
 #include <isa-l/crc.h>
 #include <sys/stat.h>
 
+#include "image/erofs_dir.h"
 #include "image/erofs_format.h"
 
-struct place { /* of one inode, by order of first sight */
-	struct tree_node *node;
-	uint64_t off;        /* of the core, in bytes */
-	uint64_t data_bytes; /* directories: with padding between blocks; symlinks: the text */
+struct place {	      /* of one inode */
+	uint64_t off; /* of the core, in bytes */
 	uint32_t xattr_bytes;
-	uint32_t block;      /* first block outside, relative to the data area */
+	uint32_t block; /* first block outside, relative to the data area */
 	uint8_t layout;
 };
 
 struct writer {
 	struct tree *t;
-	struct place *places;
-	uint64_t n_places;
-	uint64_t meta_end, data_blocks;
+	uint64_t meta_end, data_blocks; /* placed so far */
+	uint64_t dropped_xattrs;
 	bool has_xattrs;
+	uint32_t first_block; /* of the data area; known in the second pass */
 	uint8_t *out;
 	struct error *err;
 };
@@ -40,8 +42,9 @@ static const struct erofs_prefix *prefix_of(const struct layer_xattr *x)
 		const struct erofs_prefix *p = &erofs_prefixes[i];
 
 		if (x->name_len >= p->len && !memcmp(x->name, p->text, p->len) &&
-		    (p->index == 2 || p->index == 3 ? x->name_len == p->len : x->name_len > p->len) &&
-		    x->name_len - p->len <= 255 && x->value_len <= XATTR_VALUE_MAX)
+		    (p->whole ? x->name_len == p->len : x->name_len > p->len) &&
+		    x->name_len - p->len <= 255 && !memchr(x->name, 0, x->name_len) &&
+		    x->value_len <= XATTR_VALUE_MAX)
 			return p;
 	}
 	return NULL;
@@ -74,7 +77,7 @@ static uint32_t xattrs_measure(struct writer *w, const struct tree_inode *ino)
 		if (p)
 			bytes += xattr_entry_bytes(&x, p);
 		else
-			w->t->dropped_xattrs++;
+			w->dropped_xattrs++;
 	}
 	return bytes > XATTR_HEADER ? bytes : 0;
 }
@@ -101,124 +104,7 @@ static void xattrs_write(const struct tree_inode *ino, uint8_t *out)
 	}
 }
 
-/* ---- directories ---- */
-
-/* A directory's entries in order: "." and ".." stand where their bytes put them. */
-struct dir_iter {
-	const struct tree_node *dir;
-	uint32_t at;
-	unsigned dots; /* of "." and "..": how many are out */
-};
-
-static int name_cmp(const char *a, size_t an, const char *b, size_t bn)
-{
-	int r = memcmp(a, b, min_u64(an, bn));
-
-	return r ? r : (an > bn) - (an < bn);
-}
-
-static bool dir_next(struct dir_iter *it, const char **name, uint32_t *len, const struct tree_node **ret)
-{
-	const struct tree_node *c = it->at < it->dir->n_children ? it->dir->children[it->at] : NULL;
-
-	if (it->dots < 2 && (!c || name_cmp("..", it->dots + 1, c->name, c->name_len) < 0)) {
-		*name = "..";
-		*len = ++it->dots;
-		*ret = *len == 1 ? it->dir : it->dir->parent;
-		return true;
-	}
-	if (!c)
-		return false;
-	it->at++;
-	*name = c->name;
-	*len = c->name_len;
-	*ret = c;
-	return true;
-}
-
-static uint64_t dir_measure(const struct tree_node *dir)
-{
-	struct dir_iter it = {.dir = dir};
-	const struct tree_node *n;
-	const char *name;
-	uint64_t blocks = 0;
-	uint32_t used = 0, len;
-
-	while (dir_next(&it, &name, &len, &n)) {
-		if (used + EROFS_DIRENT + len > EROFS_BLOCK) {
-			blocks++;
-			used = 0;
-		}
-		used += EROFS_DIRENT + len;
-	}
-	return blocks * EROFS_BLOCK + used;
-}
-
-static uint8_t dirent_type(uint32_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFREG:
-		return 1;
-	case S_IFDIR:
-		return 2;
-	case S_IFCHR:
-		return 3;
-	case S_IFBLK:
-		return 4;
-	case S_IFIFO:
-		return 5;
-	case S_IFSOCK:
-		return 6;
-	default:
-		return 7;
-	}
-}
-
-/* Writes one block's worth of entries; both iterators stand at its first. */
-static void dir_block_write(struct dir_iter *it, uint32_t count, uint8_t *out)
-{
-	uint32_t name_at = count * EROFS_DIRENT, len;
-	const struct tree_node *n;
-	const char *name;
-
-	for (uint32_t i = 0; i < count && dir_next(it, &name, &len, &n); i++) {
-		uint8_t *d = out + i * EROFS_DIRENT;
-
-		le64_put(d, n->inode->nid);
-		le16_put(d + 8, (uint16_t)name_at);
-		d[10] = dirent_type(n->inode->mode);
-		memcpy(out + name_at, name, len);
-		name_at += len;
-	}
-}
-
-static uint32_t dir_block_count(struct dir_iter it)
-{
-	uint32_t used = 0, count = 0, len;
-	const struct tree_node *n;
-	const char *name;
-
-	while (dir_next(&it, &name, &len, &n)) {
-		used += EROFS_DIRENT + len;
-		if (used > EROFS_BLOCK)
-			break;
-		count++;
-	}
-	return count;
-}
-
-/* Whole blocks go to `blocks`, the last one to `tail`, which may be the same area. */
-static void dir_write(const struct place *p, uint8_t *blocks, uint8_t *tail)
-{
-	struct dir_iter it = {.dir = p->node};
-	uint64_t full = p->data_bytes / EROFS_BLOCK;
-	uint32_t count;
-
-	for (uint64_t b = 0; (count = dir_block_count(it)); b++)
-		dir_block_write(&it, count, b < full ? blocks + b * EROFS_BLOCK : tail);
-}
-
-/* ---- first pass: places ---- */
+/* ---- places ---- */
 
 static uint64_t index_off(const struct place *p)
 {
@@ -240,90 +126,121 @@ static uint64_t slot_for(uint64_t at, uint64_t together)
 }
 
 /* Core, xattrs and an inline tail stand in one block together, or the tail is not inlined. */
-static void place_with_tail(struct writer *w, struct place *p)
+static void place_with_tail(struct writer *w, struct place *p, uint64_t size)
 {
-	uint64_t head = EROFS_INODE + p->xattr_bytes, tail = p->data_bytes % EROFS_BLOCK;
+	uint64_t head = EROFS_INODE + p->xattr_bytes, tail = size % EROFS_BLOCK;
 
 	if (tail && head + tail <= EROFS_BLOCK) {
 		p->layout = LAYOUT_INLINE;
 		p->off = slot_for(w->meta_end, head + tail);
 		w->meta_end = p->off + head + tail;
-		if (p->data_bytes >= EROFS_BLOCK)
-			blocks_take(w, p, p->data_bytes - tail);
+		if (size >= EROFS_BLOCK)
+			blocks_take(w, p, size - tail);
 		return;
 	}
 	p->layout = LAYOUT_PLAIN;
 	p->off = slot_for(w->meta_end, EROFS_INODE);
 	w->meta_end = p->off + head;
-	blocks_take(w, p, p->data_bytes);
+	blocks_take(w, p, size);
 }
 
-static void place_inode(struct writer *w, struct place *p)
+static void place_take(struct writer *w, const struct tree_inode *ino, struct place *p)
 {
-	struct tree_inode *ino = p->node->inode;
-
-	p->xattr_bytes = xattrs_measure(w, ino);
+	*p = (struct place){.xattr_bytes = xattrs_measure(w, ino)};
 	w->has_xattrs = w->has_xattrs || p->xattr_bytes;
 	if (S_ISDIR(ino->mode) || S_ISLNK(ino->mode)) {
-		p->data_bytes = S_ISDIR(ino->mode) ? dir_measure(p->node) : ino->size;
-		place_with_tail(w, p);
-	} else {
-		p->layout = S_ISREG(ino->mode) && ino->size ? LAYOUT_CHUNKS : LAYOUT_PLAIN;
-		p->off = slot_for(w->meta_end, EROFS_INODE);
-		w->meta_end = p->layout == LAYOUT_CHUNKS ? index_off(p) + CHUNK_INDEX
-							 : p->off + EROFS_INODE + p->xattr_bytes;
+		place_with_tail(w, p, ino->size);
+		return;
 	}
-	ino->nid = p->off / EROFS_SLOT;
+	p->off = slot_for(w->meta_end, EROFS_INODE);
+	p->layout = S_ISREG(ino->mode) && ino->size ? LAYOUT_CHUNKS : LAYOUT_PLAIN;
+	w->meta_end = p->layout == LAYOUT_CHUNKS ? index_off(p) + CHUNK_INDEX
+						 : p->off + EROFS_INODE + p->xattr_bytes;
+}
+
+static void places_start(struct writer *w)
+{
+	w->meta_end = EROFS_SB + EROFS_SB_BYTES + (uint64_t)w->t->n_layers * EROFS_DEVICE;
+	w->data_blocks = 0;
+	w->dropped_xattrs = 0;
 }
 
 static void tree_place(struct writer *w)
 {
-	uint64_t queued = 1;
+	struct place p;
 
-	/* The places are the breadth-first queue: directories append their children. */
-	w->places[0].node = w->t->root;
-	w->t->root->inode->nid = UINT64_MAX;
-	for (uint64_t i = 0; i < queued; i++) {
-		struct tree_node *n = w->places[i].node;
+	places_start(w);
+	if (w->t->root->inode->nid) /* written before */
+		for (uint64_t i = 0; i < w->t->n_nodes; i++)
+			w->t->nodes[i]->inode->nid = 0;
+	for (uint64_t i = 0; i < w->t->n_nodes; i++) {
+		struct tree_inode *ino = w->t->nodes[i]->inode;
 
-		place_inode(w, &w->places[i]);
-		for (uint32_t c = 0; c < n->n_children; c++)
-			if (!n->children[c]->inode->nid) {
-				n->children[c]->inode->nid = UINT64_MAX; /* queued, not placed */
-				w->places[queued++].node = n->children[c];
-			}
+		if (ino->nid)
+			continue; /* another name of it came first */
+		if (S_ISDIR(ino->mode))
+			ino->size = erofs_dir_measure(w->t->nodes[i]);
+		place_take(w, ino, &p);
+		ino->nid = p.off / EROFS_SLOT;
 	}
-	w->n_places = queued;
 }
 
-/* ---- second pass: bytes ---- */
+/* ---- bytes ---- */
 
 static uint32_t rdev_encode(const struct tree_inode *ino)
 {
 	return (ino->rdev_minor & 0xff) | ino->rdev_major << 8 | (ino->rdev_minor & ~0xffu) << 12;
 }
 
-static void inode_write(struct writer *w, const struct place *p, uint64_t number, uint32_t first_block)
+static uint32_t inode_u(const struct writer *w, const struct tree_inode *ino, const struct place *p)
 {
-	const struct tree_inode *ino = p->node->inode;
-	uint8_t *o = w->out + p->off, *tail = o + EROFS_INODE + p->xattr_bytes;
-	uint8_t *blocks = w->out + ((uint64_t)first_block + p->block) * EROFS_BLOCK;
-	uint64_t size = S_ISREG(ino->mode) ? ino->size : p->data_bytes;
-	uint32_t u = 0;
+	if (S_ISCHR(ino->mode) || S_ISBLK(ino->mode))
+		return rdev_encode(ino);
+	if (S_ISREG(ino->mode))
+		return p->layout == LAYOUT_CHUNKS ? CHUNK_FORMAT_INDEXES | CHUNK_BITS
+						  : EROFS_NO_BLOCK;
+	if (p->layout == LAYOUT_PLAIN ? ino->size != 0 : ino->size >= EROFS_BLOCK)
+		return w->first_block + p->block;
+	return 0;
+}
 
-	if (p->layout == LAYOUT_CHUNKS)
-		u = CHUNK_FORMAT_INDEXES | CHUNK_BITS;
-	else if (S_ISCHR(ino->mode) || S_ISBLK(ino->mode))
-		u = rdev_encode(ino);
-	else if (S_ISREG(ino->mode))
-		u = EROFS_NO_BLOCK;
-	else if (p->layout == LAYOUT_PLAIN ? size != 0 : size >= EROFS_BLOCK)
-		u = first_block + p->block;
+static uint16_t xattr_icount(const struct place *p)
+{
+	return p->xattr_bytes ? (uint16_t)(1 + (p->xattr_bytes - XATTR_HEADER) / 4) : 0;
+}
+
+static void content_write(struct writer *w, const struct tree_node *n, const struct place *p)
+{
+	const struct tree_inode *ino = n->inode;
+	uint8_t *blocks = w->out + ((uint64_t)w->first_block + p->block) * EROFS_BLOCK;
+	uint8_t *tail = w->out + p->off + EROFS_INODE + p->xattr_bytes;
+
+	if (p->layout == LAYOUT_CHUNKS) {
+		uint8_t *index = w->out + index_off(p);
+
+		le16_put(index + 2, (uint16_t)(ino->layer + 1));
+		le32_put(index + 4, (uint32_t)(ino->data_off / EROFS_BLOCK));
+		return;
+	}
+	if (p->layout == LAYOUT_PLAIN)
+		tail = blocks + ino->size / EROFS_BLOCK * EROFS_BLOCK;
+	if (S_ISLNK(ino->mode))
+		memcpy(tail, ino->link, ino->size);
+	else if (S_ISDIR(ino->mode))
+		erofs_dir_write(n, blocks, tail);
+}
+
+static void inode_write(struct writer *w, const struct tree_node *n, const struct place *p,
+			uint64_t number)
+{
+	const struct tree_inode *ino = n->inode;
+	uint8_t *o = w->out + p->off;
+
 	le16_put(o + INO_FORMAT, (uint16_t)(EROFS_EXTENDED | p->layout << 1));
-	le16_put(o + INO_XATTR_ICOUNT, (uint16_t)(p->xattr_bytes ? 1 + (p->xattr_bytes - XATTR_HEADER) / 4 : 0));
+	le16_put(o + INO_XATTR_ICOUNT, xattr_icount(p));
 	le16_put(o + INO_MODE, (uint16_t)ino->mode);
-	le64_put(o + INO_SIZE, size);
-	le32_put(o + INO_U, u);
+	le64_put(o + INO_SIZE, ino->size);
+	le32_put(o + INO_U, inode_u(w, ino, p));
 	le32_put(o + INO_INO, (uint32_t)number);
 	le32_put(o + INO_UID, ino->uid);
 	le32_put(o + INO_GID, ino->gid);
@@ -332,16 +249,23 @@ static void inode_write(struct writer *w, const struct place *p, uint64_t number
 	le32_put(o + INO_NLINK, ino->nlink);
 	if (p->xattr_bytes)
 		xattrs_write(ino, o + EROFS_INODE);
-	if (p->layout == LAYOUT_CHUNKS) {
-		uint8_t *index = w->out + index_off(p);
+	content_write(w, n, p);
+}
 
-		le16_put(index + 2, (uint16_t)(ino->layer + 1));
-		le32_put(index + 4, (uint32_t)(ino->data_off / EROFS_BLOCK));
-	} else if (S_ISLNK(ino->mode))
-		memcpy(p->layout == LAYOUT_INLINE ? tail : blocks, ino->link, ino->size);
-	else if (S_ISDIR(ino->mode))
-		dir_write(p, blocks, p->layout == LAYOUT_INLINE ? tail
-								: blocks + p->data_bytes / EROFS_BLOCK * EROFS_BLOCK);
+static void tree_write(struct writer *w)
+{
+	uint64_t number = 0;
+	struct place p;
+
+	places_start(w);
+	for (uint64_t i = 0; i < w->t->n_nodes; i++) {
+		const struct tree_node *n = w->t->nodes[i];
+
+		if (n->inode->nid * EROFS_SLOT < w->meta_end)
+			continue; /* written under another name */
+		place_take(w, n->inode, &p);
+		inode_write(w, n, &p, ++number);
+	}
 }
 
 static int superblock_write(struct writer *w, const struct erofs_params *params, uint64_t blocks)
@@ -353,10 +277,10 @@ static int superblock_write(struct writer *w, const struct erofs_params *params,
 	le32_put(sb + SB_COMPAT, EROFS_COMPAT);
 	sb[SB_BLKSZBITS] = EROFS_BLOCK_BITS;
 	le16_put(sb + SB_ROOT_NID, (uint16_t)w->t->root->inode->nid);
-	le64_put(sb + SB_INOS, w->n_places);
+	le64_put(sb + SB_INOS, w->t->n_inodes);
 	le32_put(sb + SB_BLOCKS, (uint32_t)blocks);
-	if (w->has_xattrs) /* no shared ones: only that it is not 0 matters */
-		le32_put(sb + SB_XATTR_BLKADDR, (uint32_t)((w->meta_end - 1) / EROFS_BLOCK));
+	if (w->has_xattrs) /* none are shared: only that it is not 0 matters */
+		le32_put(sb + SB_XATTR_BLKADDR, w->first_block);
 	memcpy(sb + SB_UUID, params->uuid, 16);
 	memcpy(sb + SB_VOLUME, params->volume_name, strnlen(params->volume_name, 15));
 	le32_put(sb + SB_INCOMPAT, EROFS_INCOMPAT);
@@ -367,7 +291,8 @@ static int superblock_write(struct writer *w, const struct erofs_params *params,
 		uint64_t n = w->t->device_bytes[i] / EROFS_BLOCK;
 
 		if (uniaddr + n > UINT32_MAX)
-			return error_set(w->err, -E2BIG, "the image's layers have more than 16 TiB");
+			return error_set(w->err, -E2BIG,
+					 "the image's layers have more than 16 TiB");
 		memcpy(d + DEV_TAG, params->device_tags[i], strnlen(params->device_tags[i], 64));
 		le32_put(d + DEV_BLOCKS, (uint32_t)n);
 		le32_put(d + DEV_UNIADDR, (uint32_t)uniaddr);
@@ -386,17 +311,13 @@ uint32_t erofs_checksum(const uint8_t block0[static 4096])
 	return crc32_iscsi(copy, sizeof(copy), 0xffffffff);
 }
 
-int erofs_write(struct tree *t, const struct erofs_params *params, struct buf *ret, struct error *err)
+int erofs_write(struct tree *t, const struct erofs_params *params, struct buf *ret,
+		struct error *err)
 {
 	struct writer w = {.t = t, .err = err};
-	_cleanup_(freep) struct place *places = calloc(t->n_inodes + 1, sizeof(*places));
-	uint64_t blocks, first;
+	uint64_t first, blocks;
 	int r;
 
-	if (!places)
-		return -ENOMEM;
-	w.places = places;
-	w.meta_end = EROFS_SB + EROFS_SB_BYTES + (uint64_t)t->n_layers * EROFS_DEVICE;
 	tree_place(&w);
 	if (t->root->inode->nid > UINT16_MAX)
 		return error_set(err, -E2BIG, "the image has too many layers for its index");
@@ -407,12 +328,14 @@ int erofs_write(struct tree *t, const struct erofs_params *params, struct buf *r
 	r = buf_reserve(ret, blocks * EROFS_BLOCK);
 	if (r < 0)
 		return r;
+	w.first_block = (uint32_t)first;
 	w.out = ret->data + ret->len;
 	memset(w.out, 0, blocks * EROFS_BLOCK);
-	for (uint64_t i = 0; i < w.n_places; i++)
-		inode_write(&w, &w.places[i], i + 1, (uint32_t)first);
+	tree_write(&w);
 	r = superblock_write(&w, params, blocks);
-	if (r >= 0)
-		ret->len += blocks * EROFS_BLOCK;
-	return r;
+	if (r < 0)
+		return r;
+	t->dropped_xattrs += w.dropped_xattrs;
+	ret->len += blocks * EROFS_BLOCK;
+	return 0;
 }
