@@ -62,10 +62,13 @@ struct reader_request {
 	struct reader_request *next;
 	struct reader *reader;
 	uint64_t start_ns;
-	uint32_t missing, state;
+	uint32_t state;
+	bool cancelled;
 	int result;
 };
 
+/* Fills buf and counts a hit when that needs no waiting: 0; anything else: submit a request. */
+int reader_try(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, uint32_t len);
 /* 0: filled, done() will not be called. READER_PENDING. -EINVAL: outside the device. -EIO. */
 int reader_submit(struct reader *r, struct reader_request *rq);
 /* The request's task is dying: done(-EINTR) soon, unless it is being answered already. The shared

@@ -145,6 +145,7 @@ int image_new(struct cli *c, struct morsel **ret_m, struct morsel_image **ret_im
 int main(int argc, char **argv)
 {
 	struct cli c = {.log = stderr};
+	const char *name;
 	int r;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -152,13 +153,14 @@ int main(int argc, char **argv)
 		help_all(stderr);
 		return 2;
 	}
-	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
-		argv[1] = "help";
-	else if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))
-		argv[1] = "version";
-	c.verb = verb_lookup(argv[1]);
+	name = argv[1];
+	if (!strcmp(name, "--help") || !strcmp(name, "-h"))
+		name = "help";
+	else if (!strcmp(name, "--version") || !strcmp(name, "-V"))
+		name = "version";
+	c.verb = verb_lookup(name);
 	if (!c.verb)
-		return usage_error(&c, "there is no verb \"%s\"", argv[1]);
+		return usage_error(&c, "there is no verb \"%s\"", name);
 	morsel_options_init(&c.options);
 	r = options_read(&c, argc - 1, argv + 1);
 	if (r)

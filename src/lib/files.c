@@ -216,7 +216,7 @@ int morsel_image_read(struct morsel_image *img, uint64_t ino, uint64_t off, void
 {
 	struct error err = ERROR_INIT;
 	struct erofs_inode inode;
-	uint64_t done = 0, len;
+	uint64_t done = 0, len = 0;
 	int r = erofs_inode_get(&img->fs, ino, &inode);
 
 	if (r >= 0 && !S_ISREG(inode.mode))

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Authorisation of requests for one repository: nothing until a 401 asks for it, then Basic, or a
+ * token from the realm of the challenge, kept until 80 % of its life. One thread fetches a token;
+ * the others wait for it.
+ */
+#include "registry/exchange.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <curl/curl.h>
+
+#include "registry/challenge.h"
+#include "registry/token_reply.h"
+
+#define WAIT_NS (50 * NS_PER_MS)
+
+struct host *registry_host(struct registry *r, const char *name, struct error *err)
+{
+	struct host *h;
+	int e;
+
+	pthread_mutex_lock(&r->lock);
+	for (h = r->hosts; h && strcmp(h->name, name); h = h->next)
+		;
+	if (!h && (h = calloc(1, sizeof(*h)))) {
+		snprintf(h->name, sizeof(h->name), "%s", name);
+		e = origin_of_host(name, !r->o.insecure, &h->origin, err);
+		h->scheme_known = r->o.insecure;
+		h->peer = origin_classify(&h->origin);
+		if (e < 0) {
+			free(h);
+			h = NULL;
+		} else {
+			h->next = r->hosts;
+			r->hosts = h;
+		}
+	}
+	pthread_mutex_unlock(&r->lock);
+	return h;
+}
+
+struct auth *registry_auth(struct registry *r, struct host *host, const char *repo)
+{
+	struct auth *a;
+
+	pthread_mutex_lock(&r->lock);
+	for (a = r->auths; a && (a->host != host || strcmp(a->repo, repo)); a = a->next)
+		;
+	if (!a && (a = calloc(1, sizeof(*a)))) {
+		a->host = host;
+		a->repo = strdup(repo);
+		a->next = r->auths;
+		r->auths = a;
+	}
+	pthread_mutex_unlock(&r->lock);
+	return a;
+}
+
+/* ---- credentials ---- */
+
+static char *base64_text(const char *s)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	size_t n = strlen(s), at = 0;
+	char *out = malloc(n / 3 * 4 + 5);
+
+	for (size_t i = 0; out && i < n; i += 3) {
+		size_t left = n - i;
+		uint32_t v = (uint32_t)(uint8_t)s[i] << 16 | (left > 1 ? (uint32_t)(uint8_t)s[i + 1] << 8 : 0) |
+			     (left > 2 ? (uint8_t)s[i + 2] : 0);
+
+		out[at++] = digits[v >> 18];
+		out[at++] = digits[v >> 12 & 63];
+		out[at++] = left > 1 ? digits[v >> 6 & 63] : '=';
+		out[at++] = left > 2 ? digits[v & 63] : '=';
+	}
+	if (out)
+		out[at] = 0;
+	return out;
+}
+
+static char *basic_header(const struct credential *c)
+{
+	_cleanup_(freep) char *plain = NULL;
+	_cleanup_(freep) char *coded = NULL;
+	char *header = NULL;
+
+	if (asprintf(&plain, "%s:%s", c->username, c->secret) < 0)
+		plain = NULL;
+	coded = plain ? base64_text(plain) : NULL;
+	if (!coded || asprintf(&header, "Authorization: Basic %s", coded) < 0)
+		return NULL;
+	explicit_bzero(plain, strlen(plain));
+	return header;
+}
+
+/* 0, CREDS_NONE, < 0. Says with -v which file won. */
+static int credential_find(struct registry *r, const struct auth *a, struct credential *ret, struct error *err)
+{
+	const char *helper, *file, *name = a->host->name;
+	int e;
+
+	if (!strcmp(name, "registry-1.docker.io"))
+		name = "docker.io";
+	e = creds_store_lookup(r->creds, name, a->repo, ret, &helper, &file, err);
+	if (e == CREDS_HELPER)
+		return error_set(err, -ENOTSUP,
+				 "%s: %s leaves its password to the credential helper \"%s\", which is not run; "
+				 "use --authfile", name, file, helper);
+	if (!e)
+		log_write(r->o.log, LOG_INFO, "%s: using the credential of %s", name, file);
+	return e;
+}
+
+/* ---- tokens ---- */
+
+static int token_url(const struct auth *a, struct url *ret, struct error *err)
+{
+	char scope[1024];
+	int e = url_parse(a->realm, ret, err);
+
+	snprintf(scope, sizeof(scope), "repository:%s:pull", a->repo);
+	if (e >= 0 && a->service)
+		e = url_add_query(ret, "service", a->service);
+	if (e >= 0)
+		e = url_add_query(ret, "scope", scope);
+	return e;
+}
+
+static int realm_accept(struct registry *r, struct auth *a, const struct origin *realm, struct error *err)
+{
+	struct host *h = a->host;
+	char text[ORIGIN_TEXT_MAX], pinned[ORIGIN_TEXT_MAX];
+	int e = realm_check(&h->origin, realm, err);
+
+	if (e != REALM_PIN)
+		return e;
+	pthread_mutex_lock(&r->lock);
+	if (h->realm_pinned && !origin_equal(&h->realm, realm))
+		e = -EPERM;
+	else {
+		e = h->realm_pinned ? 0 : REALM_PIN;
+		h->realm_pinned = true;
+		h->realm = *realm;
+	}
+	pthread_mutex_unlock(&r->lock);
+	origin_format(realm, text);
+	if (e == REALM_PIN)
+		log_write(r->o.log, LOG_INFO, "%s: its tokens come from %s", h->name, text);
+	if (e >= 0)
+		return 0;
+	origin_format(&h->realm, pinned);
+	return error_set(err, e, "%s: it now sends us to %s for a token, before it was %s: refused", h->name, text,
+			 pinned);
+}
+
+static char *form_body(const struct auth *a, const struct credential *c)
+{
+	char *service = curl_easy_escape(NULL, a->service ? a->service : "", 0);
+	char *repo = curl_easy_escape(NULL, a->repo, 0), *token = curl_easy_escape(NULL, c->secret, 0), *body = NULL;
+
+	if (!service || !repo || !token ||
+	    asprintf(&body, "grant_type=refresh_token&refresh_token=%s&service=%s&client_id=morsel&scope=repository:%s:pull",
+		     token, service, repo) < 0)
+		body = NULL;
+	curl_free(service);
+	curl_free(repo);
+	curl_free(token);
+	return body;
+}
+
+static int token_perform(struct registry *r, struct auth *a, const struct credential *c, uint64_t deadline,
+			 const atomic_bool *cancel, struct http_response *rs, struct error *err)
+{
+	_cleanup_(url_fini) struct url url = {0};
+	_cleanup_(freep) char *basic = NULL;
+	_cleanup_(freep) char *body = NULL;
+	const char *headers[] = {"Accept: application/json", NULL, NULL};
+	struct http_request rq = {.method = "GET", .headers = headers, .body_max = TOKEN_REPLY_MAX,
+				  .deadline_ns = deadline, .cancel = cancel, .registry_class = a->host->peer};
+	struct credential_scope scope = {.registry = a->host->origin, .has_realm = true};
+	struct retry state = {0};
+	char where[300], detail[256];
+	int e = token_url(a, &url, err);
+
+	if (e >= 0)
+		e = realm_accept(r, a, &url.origin, err);
+	if (e < 0)
+		return e;
+	rq.judge_address = !origin_equal(&url.origin, &a->host->origin);
+	scope.realm = url.origin;
+	scope.kind = c && c->kind == CREDENTIAL_IDENTITY ? SECRET_IDENTITY : SECRET_BASIC;
+	if (c && may_send_credential(&scope, &url.origin, TOKEN_REQUEST)) {
+		if (c->kind == CREDENTIAL_IDENTITY) {
+			rq.method = "POST";
+			rq.body = body = form_body(a, c);
+			url.text[strcspn(url.text, "?")] = 0;
+		} else
+			headers[1] = basic = basic_header(c);
+	}
+	rq.url = url.text;
+	url_redact(url.text, where, sizeof(where));
+	for (;;) {
+		struct attempt at;
+		uint64_t until, rnd, now;
+
+		http_perform(r->http, &rq, rs, &at, detail);
+		at.authorized = c != NULL;
+		now = r->o.seam->monotonic_ns(r->o.seam);
+		r->o.seam->random(r->o.seam, &rnd, sizeof(rnd));
+		if (at.fault == TRANSFER_ANSWERED && (at.status == 401 || at.status == 403)) {
+			http_response_fini(rs);
+			return error_set(err, -EACCES, "%s: %s for %s", where,
+					 c ? "the credential was refused" : "no token without a credential; log in with \"podman login\" or \"docker login\"",
+					 a->repo);
+		}
+		e = retry_next(&RETRY_POLICY_DEFAULT, &state, &at, where, now, deadline, rnd, &until, err);
+		if (e <= 0)
+			break;
+		http_response_fini(rs);
+		r->o.seam->sleep_until(r->o.seam, until);
+	}
+	if (e >= 0 && rs->status != 200)
+		e = error_set(err, -EPROTO, "%s: the token server answered %d", where, rs->status);
+	return e;
+}
+
+static void auth_set(struct registry *r, struct auth *a, char *header, enum secret_kind kind, uint64_t renew_ns)
+{
+	if (a->header)
+		explicit_bzero(a->header, strlen(a->header));
+	free(a->header);
+	a->header = header;
+	a->kind = kind;
+	a->renew_ns = renew_ns;
+	a->version++;
+}
+
+/* Not under the lock; a->fetching is ours. */
+static int token_fetch(struct registry *r, struct auth *a, uint64_t deadline, const atomic_bool *cancel,
+		       struct error *err)
+{
+	struct credential c = {0};
+	struct http_response rs = {0};
+	struct token_reply reply = {0};
+	char *header = NULL;
+	int e = credential_find(r, a, &c, err);
+	bool have = !e;
+
+	if (e < 0)
+		return e;
+	if (have && c.kind == CREDENTIAL_BEARER) {
+		if (asprintf(&header, "Authorization: Bearer %s", c.secret) < 0)
+			header = NULL;
+		reply.renew_s = 0;
+	} else {
+		e = token_perform(r, a, have ? &c : NULL, deadline, cancel, &rs, err);
+		if (e >= 0)
+			e = token_reply_parse(rs.body.data, rs.body.len, a->host->name, &reply, err);
+		if (e >= 0 && asprintf(&header, "Authorization: Bearer %s", reply.token) < 0)
+			header = NULL;
+	}
+	if (e >= 0 && !header)
+		e = -ENOMEM;
+	if (e >= 0) {
+		uint64_t now = r->o.seam->monotonic_ns(r->o.seam);
+
+		pthread_mutex_lock(&r->lock);
+		auth_set(r, a, header, SECRET_BEARER, reply.renew_s ? now + reply.renew_s * NS_PER_S : 0);
+		pthread_mutex_unlock(&r->lock);
+	}
+	token_reply_fini(&reply);
+	http_response_fini(&rs);
+	if (have)
+		credential_fini(&c);
+	return e < 0 ? e : 0;
+}
+
+/* One at a time; who waited finds the result. */
+static int token_fetch_once(struct registry *r, struct auth *a, uint64_t seen_version, uint64_t deadline,
+			    const atomic_bool *cancel, struct error *err)
+{
+	int e = 0;
+
+	pthread_mutex_lock(&r->lock);
+	while (a->fetching && a->version == seen_version) {
+		uint64_t at = r->o.seam->monotonic_ns(r->o.seam) + WAIT_NS;
+		struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S)};
+
+		pthread_cond_clockwait(&r->token_news, &r->lock, CLOCK_MONOTONIC, &ts);
+		if (cancel && atomic_load(cancel)) {
+			pthread_mutex_unlock(&r->lock);
+			return error_set(err, -ECANCELED, "interrupted");
+		}
+	}
+	if (a->version == seen_version) {
+		a->fetching = true;
+		pthread_mutex_unlock(&r->lock);
+		e = token_fetch(r, a, deadline, cancel, err);
+		pthread_mutex_lock(&r->lock);
+		a->fetching = false;
+		pthread_cond_broadcast(&r->token_news);
+	}
+	pthread_mutex_unlock(&r->lock);
+	return e;
+}
+
+int auth_header(struct registry *r, struct auth *a, const struct origin *target, enum purpose purpose,
+		uint64_t deadline, const atomic_bool *cancel, char **ret, uint64_t *ret_version, struct error *err)
+{
+	struct credential_scope scope = {.registry = a->host->origin};
+	uint64_t version, now = r->o.seam->monotonic_ns(r->o.seam);
+	bool due;
+	int e = 0;
+
+	pthread_mutex_lock(&r->lock);
+	version = a->version;
+	due = a->header && a->renew_ns && now >= a->renew_ns;
+	pthread_mutex_unlock(&r->lock);
+	if (due)
+		e = token_fetch_once(r, a, version, deadline, cancel, err);
+	if (e < 0)
+		return e;
+	pthread_mutex_lock(&r->lock);
+	*ret_version = a->version;
+	scope.kind = a->kind;
+	*ret = a->header && may_send_credential(&scope, target, purpose) ? strdup(a->header) : NULL;
+	pthread_mutex_unlock(&r->lock);
+	return 0;
+}
+
+static int challenge_take(struct auth *a, const struct http_response *rs, struct challenge *ret, struct error *err)
+{
+	const char *values[8];
+	size_t n = 0, pos = 0;
+
+	while (n < ARRAY_SIZE(values) && (values[n] = http_header_next(rs, "www-authenticate", &pos)))
+		n++;
+	return challenge_parse(values, n, a->host->name, ret, err);
+}
+
+int auth_answer(struct registry *r, struct auth *a, const struct http_response *rs, uint64_t sent_version,
+		uint64_t deadline, const atomic_bool *cancel, struct error *err)
+{
+	struct challenge ch = {0};
+	struct credential c = {0};
+	int e = challenge_take(a, rs, &ch, err);
+	bool changed;
+
+	if (e == CHALLENGE_NONE)
+		e = error_set(err, -EACCES, "%s: access to %s denied (401 without a challenge)", a->host->name, a->repo);
+	if (e < 0)
+		return e;
+	pthread_mutex_lock(&r->lock);
+	changed = a->version != sent_version; /* somebody was faster */
+	if (ch.scheme == CHALLENGE_BEARER && !changed && !a->fetching) {
+		free(a->realm);
+		free(a->service);
+		a->realm = steal_ptr(ch.realm);
+		a->service = steal_ptr(ch.service);
+	}
+	pthread_mutex_unlock(&r->lock);
+	if (ch.scheme == CHALLENGE_BEARER && !changed)
+		e = token_fetch_once(r, a, sent_version, deadline, cancel, err);
+	else if (!changed) {
+		e = credential_find(r, a, &c, err);
+		if (e == CREDS_NONE)
+			e = error_set(err, -EACCES, "%s: %s needs a credential and none was found; log in with \"podman login\" or \"docker login\"",
+				      a->host->name, a->repo);
+		if (!e) {
+			pthread_mutex_lock(&r->lock);
+			auth_set(r, a, basic_header(&c), SECRET_BASIC, 0);
+			pthread_mutex_unlock(&r->lock);
+			credential_fini(&c);
+		}
+	}
+	challenge_fini(&ch);
+	return e < 0 ? e : 0;
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The loop around one question: hop by hop along redirects, then by the retry policy. A host that
+ * is down is probed at most twice a second, however many ask.
+ */
+#include "registry/exchange.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "registry/headers.h"
+
+#define PROBE_NS (NS_PER_S / 2)
+#define LOOK_AGAIN_NS (50 * NS_PER_MS)
+
+/* One attempt: where it went, and what came. */
+struct try {
+	struct exchange *x;
+	struct url url;
+	bool redirected;
+	uint64_t auth_version;
+	bool authorized;
+	char detail[256];
+	struct attempt at;
+};
+
+static uint64_t now_of(const struct exchange *x)
+{
+	return x->r->o.seam->monotonic_ns(x->r->o.seam);
+}
+
+static int sleep_until(struct exchange *x, uint64_t until, struct error *err)
+{
+	const struct seam *s = x->r->o.seam;
+
+	while (s->monotonic_ns(s) < until) {
+		if (x->cancel && atomic_load(x->cancel))
+			return error_set(err, -ECANCELED, "interrupted");
+		s->sleep_until(s, min_u64(until, s->monotonic_ns(s) + LOOK_AGAIN_NS));
+	}
+	return 0;
+}
+
+/* While a host is down every attempt takes a slot; when one succeeds all may go. */
+static int host_slot_wait(struct exchange *x, struct error *err)
+{
+	struct host *h = x->auth->host;
+	uint64_t slot = 0;
+
+	for (;;) {
+		uint64_t now = now_of(x);
+		bool down;
+
+		pthread_mutex_lock(&x->r->lock);
+		down = h->failed_ns != 0;
+		if (down && !slot)
+			slot = h->next_probe_ns = max_u64(now, h->next_probe_ns + PROBE_NS);
+		pthread_mutex_unlock(&x->r->lock);
+		if (!down || slot <= now)
+			return 0;
+		if (x->deadline_ns && now >= x->deadline_ns)
+			return error_set(err, -ETIMEDOUT, "%s can't be reached", h->name);
+		if (sleep_until(x, min_u64(slot, now + LOOK_AGAIN_NS), err) < 0)
+			return -ECANCELED;
+	}
+}
+
+static void host_note(struct exchange *x, const struct try *t, const struct http_response *rs)
+{
+	struct host *h = x->auth->host;
+	bool down = t->at.fault == TRANSFER_CONNECT || t->at.fault == TRANSFER_RESOLVE;
+
+	if (t->redirected)
+		return;
+	pthread_mutex_lock(&x->r->lock);
+	if (down && !h->failed_ns)
+		h->failed_ns = h->next_probe_ns = now_of(x);
+	else if (!down)
+		h->failed_ns = 0;
+	if (!down && rs->peer != ADDRESS_UNKNOWN)
+		h->peer = rs->peer;
+	if (t->at.fault == TRANSFER_ANSWERED)
+		h->scheme_known = true;
+	pthread_mutex_unlock(&x->r->lock);
+}
+
+static int start_url(struct exchange *x, struct try *t, struct error *err)
+{
+	_cleanup_(freep) char *text = NULL;
+	char origin[ORIGIN_TEXT_MAX];
+
+	t->redirected = false;
+	if (x->remembered) {
+		pthread_mutex_lock(x->remembered_lock);
+		text = *x->remembered ? strdup(*x->remembered) : NULL;
+		pthread_mutex_unlock(x->remembered_lock);
+		t->redirected = text != NULL;
+	}
+	if (!text) {
+		origin_format(&x->auth->host->origin, origin);
+		if (asprintf(&text, "%s/v2/%s", origin, x->path) < 0) {
+			text = NULL;
+			return -ENOMEM;
+		}
+	}
+	return url_parse(text, &t->url, err);
+}
+
+static void remember(struct exchange *x, const char *text)
+{
+	if (!x->remembered)
+		return;
+	pthread_mutex_lock(x->remembered_lock);
+	free(*x->remembered);
+	*x->remembered = text ? strdup(text) : NULL;
+	pthread_mutex_unlock(x->remembered_lock);
+}
+
+static void cost_add(struct exchange *x, const struct http_response *rs)
+{
+	if (!x->cost)
+		return;
+	x->cost->requests++;
+	x->cost->wire_bytes += rs->body_bytes;
+	x->cost->queue_ns += rs->queue_ns;
+	x->cost->connect_ns += rs->connect_ns;
+	x->cost->first_byte_ns += rs->first_byte_ns;
+	x->cost->transfer_ns += rs->transfer_ns;
+}
+
+static bool is_redirect(int status)
+{
+	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+static int hop_perform(struct try *t, struct http_response *rs, struct error *err)
+{
+	struct exchange *x = t->x;
+	_cleanup_(freep) char *auth = NULL;
+	const char *headers[ARRAY_SIZE(x->headers) + 2];
+	struct http_request rq = {.method = "GET", .headers = headers, .body_max = x->body_max,
+				  .deadline_ns = x->deadline_ns, .cancel = x->cancel,
+				  .registry_class = x->auth->host->peer, .on_headers = x->on_headers,
+				  .sink = x->sink, .userdata = x->userdata};
+	size_t n = 0;
+	int r;
+
+	r = auth_header(x->r, x->auth, &t->url.origin, t->redirected ? REDIRECT : REGISTRY_REQUEST, x->deadline_ns,
+			x->cancel, &auth, &t->auth_version, err);
+	if (r < 0)
+		return r;
+	for (; n < ARRAY_SIZE(x->headers) && x->headers[n]; n++)
+		headers[n] = x->headers[n];
+	headers[n++] = "Accept-Encoding: identity";
+	if (auth)
+		headers[n++] = auth;
+	headers[n] = NULL;
+	t->authorized = auth != NULL;
+	rq.url = t->url.text;
+	rq.judge_address = !origin_equal(&t->url.origin, &x->auth->host->origin);
+	http_perform(x->r->http, &rq, rs, &t->at, t->detail);
+	if (auth)
+		explicit_bzero(auth, strlen(auth));
+	cost_add(x, rs);
+	host_note(x, t, rs);
+	return 0;
+}
+
+static int redirect_follow(struct try *t, const struct http_response *rs, unsigned hop, struct error *err)
+{
+	struct exchange *x = t->x;
+	const char *location = http_header(rs, "location");
+	struct url next = {0};
+	int r;
+
+	if (!location)
+		return error_set(err, -EPROTO, "%s: a redirect (%d) without a Location", x->auth->host->name, rs->status);
+	r = url_resolve(&t->url, location, &next, err);
+	if (r >= 0)
+		r = redirect_check(&x->auth->host->origin, x->auth->host->peer, &t->url.origin, &next.origin, hop, err);
+	if (r < 0) {
+		url_fini(&next);
+		return r;
+	}
+	url_fini(&t->url);
+	t->url = next;
+	t->redirected = true;
+	return 0;
+}
+
+/* One attempt with all its hops. < 0: a decision of ours ended it. */
+static int try_once(struct try *t, struct http_response *rs, struct error *err)
+{
+	unsigned hop = 0;
+	int r = host_slot_wait(t->x, err);
+
+	if (r >= 0)
+		r = start_url(t->x, t, err);
+	while (r >= 0) {
+		r = hop_perform(t, rs, err);
+		if (r < 0 || t->at.fault != TRANSFER_ANSWERED || !is_redirect(rs->status))
+			break;
+		r = redirect_follow(t, rs, ++hop, err);
+		http_response_fini(rs);
+	}
+	if (r >= 0 && t->at.fault == TRANSFER_ANSWERED && t->redirected && rs->status < 300)
+		remember(t->x, t->url.text);
+	return r;
+}
+
+/* A loopback registry that does not speak TLS is asked again in plain HTTP; nobody else is. */
+static bool fall_back_to_http(struct try *t)
+{
+	struct host *h = t->x->auth->host;
+	bool plain;
+
+	pthread_mutex_lock(&t->x->r->lock);
+	plain = !h->scheme_known && h->origin.https && origin_classify(&h->origin) == ADDRESS_LOOPBACK &&
+		(t->at.fault == TRANSFER_HANDSHAKE || t->at.fault == TRANSFER_CUT);
+	if (plain) {
+		h->origin.https = false;
+		if (!strchr(h->name[0] == '[' ? strchr(h->name, ']') : h->name, ':'))
+			h->origin.port = 80;
+		h->scheme_known = true;
+	}
+	pthread_mutex_unlock(&t->x->r->lock);
+	return plain;
+}
+
+static void attempt_complete(struct try *t, const struct http_response *rs)
+{
+	const char *after = http_header(rs, "retry-after");
+
+	t->at.redirected = t->redirected;
+	t->at.authorized = t->authorized;
+	if (t->at.fault == TRANSFER_ANSWERED && after &&
+	    !retry_after_parse(after, t->x->r->o.seam->realtime_s(t->x->r->o.seam), &t->at.retry_after_s))
+		t->at.has_retry_after = true;
+}
+
+static int outcome_act(struct try *t, int outcome, const struct http_response *rs, struct error *err)
+{
+	struct exchange *x = t->x;
+
+	if (outcome == RETRY_RERESOLVE)
+		remember(x, NULL);
+	if (outcome == RETRY_REAUTH)
+		return auth_answer(x->r, x->auth, rs, t->auth_version, x->deadline_ns, x->cancel, err);
+	return 0;
+}
+
+static int exchange_step(struct try *t, struct retry *state, struct http_response *rs, struct error *err)
+{
+	struct exchange *x = t->x;
+	uint64_t until = 0, rnd;
+	char where[300];
+	struct error why = ERROR_INIT;
+	int r = try_once(t, rs, &why);
+
+	if (r < 0)
+		return error_set(err, r, "%s", why.text[0] ? why.text : "the request could not be made");
+	if (fall_back_to_http(t))
+		return RETRY_AGAIN;
+	attempt_complete(t, rs);
+	if (x->progressed && x->progressed(x->userdata))
+		retry_progress(state);
+	url_redact(t->url.text, where, sizeof(where));
+	x->r->o.seam->random(x->r->o.seam, &rnd, sizeof(rnd));
+	r = retry_next(&RETRY_POLICY_DEFAULT, state, &t->at, where, now_of(x), x->deadline_ns, rnd, &until, &why);
+	if (r <= 0) {
+		if (r < 0)
+			error_set(err, r, "%s", why.text[0] ? why.text : "the request failed");
+		return r;
+	}
+	if (r == RETRY_AGAIN && x->cost)
+		x->cost->retries++;
+	if (r != RETRY_REAUTH)
+		log_write(x->r->o.log, LOG_INFO, "%s: attempt %u failed (%s%d); again in %llu ms", where, state->failures,
+			  t->at.fault == TRANSFER_ANSWERED ? "status " : "transfer ",
+			  t->at.fault == TRANSFER_ANSWERED ? t->at.status : (int)t->at.fault,
+			  (unsigned long long)((until - min_u64(until, now_of(x))) / NS_PER_MS));
+	if (outcome_act(t, r, rs, err) < 0)
+		return err && err->code ? err->code : -EACCES;
+	return sleep_until(x, until, err) < 0 ? -ECANCELED : r;
+}
+
+int exchange_run(struct exchange *x, struct http_response *ret, struct error *err)
+{
+	struct retry state = {0};
+
+	if (x->r->o.offline)
+		return error_set(err, -ENETUNREACH, "offline, and %s is not in the cache (--offline)", x->path);
+	for (;;) {
+		struct try t = {.x = x};
+		int r;
+
+		if (x->before && x->before(x->userdata, x))
+			return 0;
+		r = exchange_step(&t, &state, ret, err);
+		url_fini(&t.url);
+		if (r == 0 && x->progressed && x->before)
+			continue; /* a range reader decides itself whether it has all */
+		if (r <= 0)
+			return r;
+		http_response_fini(ret);
+	}
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * HTTP requests: the only user of libcurl. One thread drives all transfers (HTTP/2 multiplexed,
+ * connections kept); callers block, and a body flows through a bounded buffer to a sink that runs
+ * in the caller's thread.
+ *
+ * One request is one exchange: no redirect is followed, nothing is retried, no credential is added.
+ * Deadlines are on the seam's clock. Proxy variables are libcurl's; loopback is never proxied.
+ */
+#ifndef MORSEL_REGISTRY_HTTP_H
+#define MORSEL_REGISTRY_HTTP_H
+
+#include <stdatomic.h>
+#include "base/buf.h"
+#include "base/seam.h"
+#include "registry/origin_policy.h"
+#include "registry/retry.h"
+
+#define HTTP_HEADERS_MAX ((size_t)256 << 10)
+#define HTTP_ERROR_BODY_MAX ((size_t)64 << 10)
+
+struct http_options {
+	const struct seam *seam;
+	const char *user_agent;
+	bool tls_noverify;
+	uint64_t connect_ns, first_byte_ns, slow_ns; /* 0 = 5 s, 10 s, 10 s under 1 KiB/s */
+};
+
+struct http;
+int http_new(const struct http_options *o, struct http **ret);
+void http_free(struct http *h); /* no request may be under way; accepts NULL */
+DEFINE_CLEANUP(struct http *, http_free)
+
+struct http_response {
+	int status;
+	struct buf headers; /* "name: value\0" lines, names in lower case */
+	struct buf body;    /* of answers that the sink does not get: at most body_max bytes */
+	enum address_class peer;
+	uint64_t queue_ns, connect_ns, first_byte_ns, transfer_ns, body_bytes;
+};
+
+enum { HTTP_COLLECT = 1, HTTP_ENOUGH = 1 };
+
+struct http_request {
+	const char *method; /* "GET", "POST" */
+	const char *url;
+	const char *const *headers; /* complete lines, NULL-terminated */
+	const char *body;           /* POST */
+	size_t body_max;            /* of a collected body; 0 = HTTP_ERROR_BODY_MAX; more is -E2BIG */
+	uint64_t deadline_ns;       /* 0 = none */
+	const atomic_bool *cancel;  /* or NULL */
+	bool judge_address;         /* refuse sockets that address_allowed() refuses */
+	enum address_class registry_class;
+	/* Once, before the body: 0 = give the body to sink, HTTP_COLLECT, < 0 = stop with that
+	 * (-EPROTO: the answer is no good, TRANSFER_GARBLED). NULL: collect. */
+	int (*on_headers)(void *userdata, const struct http_response *rs);
+	/* 0; HTTP_ENOUGH: the rest is not wanted; < 0 = stop with that. */
+	int (*sink)(void *userdata, const void *data, size_t n);
+	void *userdata;
+};
+
+/* 0: there is an answer (or HTTP_ENOUGH was said); a->fault is TRANSFER_ANSWERED. 1: there is none,
+ * or it broke off: a->fault says how, a->detail (in detail[]) in words. ret must be finished in any case. */
+int http_perform(struct http *h, const struct http_request *rq, struct http_response *ret, struct attempt *a,
+		 char detail[static 256]);
+void http_response_fini(struct http_response *rs);
+
+/* The first value of a header, or NULL; all of them with http_header_next(). */
+const char *http_header(const struct http_response *rs, const char *name);
+/* *pos starts at 0. */
+const char *http_header_next(const struct http_response *rs, const char *name, size_t *pos);
+
+#endif

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/* A repository of a registry as a source, and what all repositories share. */
+#include "registry/source_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/json.h"
+#include "registry/blob_http.h"
+#include "registry/headers.h"
+
+#define CALL_NS (30 * NS_PER_S)
+#define TAGS_PAGES_MAX 1000
+#define ACCEPT                                                                                     \
+	"Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, " \
+	"application/vnd.docker.distribution.manifest.list.v2+json, "                              \
+	"application/vnd.docker.distribution.manifest.v2+json"
+
+struct source_registry {
+	struct source source;
+	struct auth *auth; /* the registry's */
+	char *repo;
+	char *tag;
+	bool has_digest;
+	struct digest digest;
+};
+
+static struct source_registry *registry_of(struct source *s)
+{
+	return (struct source_registry *)s;
+}
+
+/* ---- struct registry ---- */
+
+int registry_new(const struct registry_options *o, struct registry **ret, struct error *err)
+{
+	_cleanup_(registry_freep) struct registry *r = calloc(1, sizeof(*r));
+	struct http_options ho = {.seam = o->seam, .user_agent = o->user_agent, .tls_noverify = o->tls_noverify,
+				  .connect_ns = o->connect_ns, .first_byte_ns = o->first_byte_ns,
+				  .slow_ns = o->slow_ns};
+	int e;
+
+	if (!r)
+		return -ENOMEM;
+	r->o = *o;
+	pthread_mutex_init(&r->lock, NULL);
+	pthread_cond_init(&r->token_news, NULL);
+	e = creds_store_open(o->seam, o->log, o->authfile, &r->creds, err);
+	if (e >= 0 && !o->offline)
+		e = http_new(&ho, &r->http);
+	if (e < 0)
+		return e;
+	*ret = steal_ptr(r);
+	return 0;
+}
+
+void registry_free(struct registry *r)
+{
+	if (!r)
+		return;
+	http_free(r->http);
+	creds_store_free(r->creds);
+	for (struct auth *a = r->auths, *next; a; a = next) {
+		next = a->next;
+		if (a->header)
+			explicit_bzero(a->header, strlen(a->header));
+		free(a->header);
+		free(a->repo);
+		free(a->realm);
+		free(a->service);
+		free(a);
+	}
+	for (struct host *h = r->hosts, *next; h; h = next) {
+		next = h->next;
+		free(h);
+	}
+	pthread_cond_destroy(&r->token_news);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
+
+const struct seam *registry_seam(const struct registry *r)
+{
+	return r->o.seam;
+}
+
+/* ---- documents ---- */
+
+static int document_get(struct source_registry *s, const char *path, const char *accept, size_t max_bytes,
+			struct http_response *ret, struct error *err)
+{
+	struct registry *r = s->source.registry;
+	uint64_t budget = r->o.call_ns ? r->o.call_ns : CALL_NS;
+	struct exchange x = {.r = r, .auth = s->auth, .path = path, .headers = {accept},
+			     .body_max = max_bytes,
+			     .deadline_ns = r->o.seam->monotonic_ns(r->o.seam) + budget};
+	int e = exchange_run(&x, ret, err);
+
+	if (e == -E2BIG)
+		error_set(err, e, "%s: a document of more than %zu bytes", s->source.name, max_bytes);
+	if (e >= 0 && ret->status != 200)
+		e = error_set(err, -EPROTO, "%s: the registry answered %d", s->source.name, ret->status);
+	return e;
+}
+
+static int manifest_get(struct source_registry *s, const char *name, const struct digest *want,
+			struct source_document *ret, struct error *err)
+{
+	_cleanup_(freep) char *path = NULL;
+	struct http_response rs = {0};
+	const char *type;
+	int e;
+
+	if (asprintf(&path, "%s/manifests/%s", s->repo, name) < 0) {
+		path = NULL;
+		return -ENOMEM;
+	}
+	e = document_get(s, path, ACCEPT, DOCUMENT_MAX, &rs, err);
+	if (e == -E2BIG)
+		error_set(err, e, "%s: its manifest has more than 4 MiB", s->source.name);
+	if (e >= 0 && want)
+		e = document_verify(s->source.name, "the manifest's digest", rs.body.data, rs.body.len, want, err);
+	if (e >= 0) {
+		digest_of(want ? want->algo : DIGEST_SHA256, rs.body.data, rs.body.len, &ret->digest);
+		type = http_header(&rs, "content-type");
+		ret->media_type = NULL;
+		if (type && content_type_parse(type, &ret->media_type) < 0)
+			ret->media_type = NULL;
+		ret->body = rs.body;
+		rs.body = BUF_INIT;
+	}
+	http_response_fini(&rs);
+	return e;
+}
+
+static int registry_resolve(struct source *source, struct source_document *ret, struct error *err)
+{
+	struct source_registry *s = registry_of(source);
+	char digest[DIGEST_TEXT_MAX];
+
+	if (!s->has_digest)
+		return manifest_get(s, s->tag, NULL, ret, err);
+	digest_format(&s->digest, digest);
+	return manifest_get(s, digest, &s->digest, ret, err);
+}
+
+static int registry_manifest(struct source *source, const struct digest *d, int64_t size,
+			     struct source_document *ret, struct error *err)
+{
+	char digest[DIGEST_TEXT_MAX];
+	int e;
+
+	digest_format(d, digest);
+	e = manifest_get(registry_of(source), digest, d, ret, err);
+	if (e >= 0 && size >= 0 && (uint64_t)size != ret->body.len) {
+		e = error_set(err, -EBADMSG, "%s: manifest %s has %zu bytes, its descriptor says %lld", source->name,
+			      digest, ret->body.len, (long long)size);
+		source_document_fini(ret);
+	}
+	return e;
+}
+
+static int registry_small_blob(struct source *source, const struct digest *d, int64_t size, size_t max_bytes,
+			       struct buf *ret, struct error *err)
+{
+	struct source_registry *s = registry_of(source);
+	_cleanup_(freep) char *path = NULL;
+	struct http_response rs = {0};
+	char digest[DIGEST_TEXT_MAX];
+	int e;
+
+	digest_format(d, digest);
+	if (asprintf(&path, "%s/blobs/%s", s->repo, digest) < 0) {
+		path = NULL;
+		return -ENOMEM;
+	}
+	e = document_get(s, path, "Accept: */*", size >= 0 ? (size_t)size + 1 : max_bytes, &rs, err);
+	if (e >= 0 && size >= 0 && (uint64_t)size != rs.body.len)
+		e = error_set(err, -EBADMSG, "%s: blob %s has %zu bytes, its descriptor says %lld", source->name,
+			      digest, rs.body.len, (long long)size);
+	if (e >= 0)
+		e = document_verify(s->source.name, "a blob's digest", rs.body.data, rs.body.len, d, err);
+	if (e >= 0)
+		e = buf_append(ret, rs.body.data, rs.body.len);
+	http_response_fini(&rs);
+	return e;
+}
+
+static int registry_blob(struct source *source, const struct digest *d, uint64_t size, struct blob **ret,
+			 struct error *err)
+{
+	struct source_registry *s = registry_of(source);
+
+	return blob_http_open(source->registry, s->auth, s->repo, d, size, ret);
+}
+
+/* ---- tags ---- */
+
+struct tag_list {
+	char **names;
+	size_t n;
+};
+
+static int tags_add(struct tag_list *l, const struct http_response *rs, const char *what, struct error *err)
+{
+	_cleanup_(json_decrefp) json_t *doc = NULL;
+	json_t *tags, *t;
+	char **names;
+	size_t i;
+	int e = json_parse(rs->body.data, rs->body.len, DOCUMENT_MAX, what, &doc, err);
+
+	if (e >= 0)
+		e = json_get_array(doc, "tags", what, &tags, err);
+	if (e)
+		return e < 0 ? e : 0; /* null: a repository without tags */
+	names = reallocarray(l->names, l->n + json_array_size(tags) + 1, sizeof(*names));
+	if (!names)
+		return -ENOMEM;
+	l->names = names;
+	json_array_foreach (tags, i, t)
+		if (json_is_string(t) && (l->names[l->n] = strdup(json_string_value(t))))
+			l->n++;
+	l->names[l->n] = NULL;
+	return 0;
+}
+
+/* A next page is of the same list on the same host: only its query is taken. */
+static char *next_page(const struct source_registry *s, const struct http_response *rs)
+{
+	_cleanup_(freep) char *link = NULL;
+	const char *value = http_header(rs, "link"), *query;
+	char *path;
+
+	if (!value || link_next_parse(value, &link) || !(query = strchr(link, '?')) ||
+	    asprintf(&path, "%s/tags/list%s", s->repo, query) < 0)
+		return NULL;
+	return path;
+}
+
+static int registry_tags(struct source *source, char ***ret, struct error *err)
+{
+	struct source_registry *s = registry_of(source);
+	struct tag_list list = {.names = calloc(1, sizeof(char *))};
+	char *path = NULL;
+	int e = list.names && asprintf(&path, "%s/tags/list", s->repo) >= 0 ? 0 : -ENOMEM;
+
+	for (int page = 0; e >= 0 && path && page < TAGS_PAGES_MAX; page++) {
+		struct http_response rs = {0};
+
+		e = document_get(s, path, "Accept: application/json", DOCUMENT_MAX, &rs, err);
+		if (e >= 0)
+			e = tags_add(&list, &rs, source->name, err);
+		free(path);
+		path = e >= 0 ? next_page(s, &rs) : NULL;
+		http_response_fini(&rs);
+	}
+	free(path);
+	if (e >= 0)
+		*ret = list.names;
+	else {
+		for (size_t i = 0; i < list.n; i++)
+			free(list.names[i]);
+		free(list.names);
+	}
+	return e;
+}
+
+static void registry_close(struct source *source)
+{
+	struct source_registry *s = registry_of(source);
+
+	free(s->repo);
+	free(s->tag);
+	free((char *)s->source.name);
+	free(s);
+}
+
+int source_registry_open(struct registry *r, const struct ref *ref, struct source **ret, struct error *err)
+{
+	static const struct source_ops ops = {.resolve = registry_resolve,
+					      .manifest = registry_manifest,
+					      .small_blob = registry_small_blob,
+					      .blob = registry_blob,
+					      .tags = registry_tags,
+					      .close = registry_close};
+	struct host *host = registry_host(r, ref->api_host, err);
+	struct source_registry *s;
+
+	if (!host)
+		return err && err->code ? err->code : -ENOMEM;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->source = (struct source){.ops = &ops, .registry = r, .name = strdup(ref->text)};
+	s->repo = strdup(ref->path);
+	s->tag = ref->tag ? strdup(ref->tag) : NULL;
+	s->has_digest = ref->has_digest;
+	s->digest = ref->digest;
+	s->auth = registry_auth(r, host, ref->path);
+	if (!s->source.name || !s->repo || (ref->tag && !s->tag) || !s->auth || !s->auth->repo) {
+		registry_close(&s->source);
+		return -ENOMEM;
+	}
+	*ret = &s->source;
+	return 0;
+}
