@@ -58,6 +58,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	/* Always with attributes, never guessing; splice lost every measurement. */
 	conn->want &= ~(unsigned)(FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
 				  FUSE_CAP_SPLICE_MOVE | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE);
+	conn->max_read = FS_READ_MAX; /* as the mount option says */
 	conn->max_readahead = FS_READ_MAX;
 	conn->max_background = 256;
 	conn->congestion_threshold = 192;

@@ -10,6 +10,7 @@
 #include "image/layer_format.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -59,7 +60,7 @@ static int filter_load(void)
 		SCMP_SYS(clone), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(rt_sigprocmask),
 		SCMP_SYS(rt_sigreturn), SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(getrandom),
 		SCMP_SYS(clock_gettime), SCMP_SYS(sched_yield), SCMP_SYS(restart_syscall),
-		SCMP_SYS(gettid), SCMP_SYS(getpid), SCMP_SYS(set_tid_address), SCMP_SYS(sched_getaffinity)};
+		SCMP_SYS(gettid), SCMP_SYS(getpid), SCMP_SYS(rt_sigaction), SCMP_SYS(set_tid_address), SCMP_SYS(sched_getaffinity)};
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	int r = ctx ? 0 : -ENOMEM;
 
@@ -75,10 +76,20 @@ static int filter_load(void)
 	return r;
 }
 
+/* libcrypto opens its configuration when it is first used, and then never again. */
+static void libraries_warm(void)
+{
+	struct digest d;
+
+	OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL);
+	digest_of(DIGEST_SHA256, "", 0, &d);
+}
+
 static int sandbox_enter(uint64_t blob_bytes)
 {
 	int r;
 
+	libraries_warm();
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
