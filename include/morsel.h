@@ -57,7 +57,7 @@ extern "C" {
 
 /** What went wrong, on the caller's stack. Set code to 0 before the first call. */
 struct morsel_error {
-	int code;       /**< negative errno, or 0 */
+	int code;	/**< negative errno, or 0 */
 	char text[768]; /**< one line: what, where, why, what to do */
 };
 
@@ -70,7 +70,7 @@ MORSEL_API const char *morsel_version(void);
 
 /** When a tag is looked up at the registry. References by digest never are. */
 enum morsel_pull {
-	MORSEL_PULL_NEWER,   /**< ask; when the registry can't be reached use what the cache knows */
+	MORSEL_PULL_NEWER, /**< ask; when the registry can't be reached use what the cache knows */
 	MORSEL_PULL_MISSING, /**< ask only for tags that the cache does not know */
 	MORSEL_PULL_ALWAYS,  /**< ask, and fail when the registry can't be reached */
 	MORSEL_PULL_NEVER,   /**< only what the cache knows */
@@ -94,16 +94,17 @@ struct morsel_progress {
 };
 
 struct morsel_options {
-	size_t size;             /**< of this struct; set by morsel_options_init() */
-	const char *cache_dir;   /**< NULL: $XDG_CACHE_HOME/morsel or ~/.cache/morsel; root: /var/cache/morsel */
-	uint64_t cache_bytes;    /**< bound of the cache; 0 = 10 GiB */
-	const char *platform;    /**< "os/arch[/variant]"; NULL = this machine's */
-	const char *authfile;    /**< NULL: the places podman and docker use */
-	bool insecure;           /**< plain HTTP */
-	bool tls_noverify;       /**< TLS without verification of the peer */
-	bool offline;            /**< never dial */
+	size_t size;	       /**< of this struct; set by morsel_options_init() */
+	const char *cache_dir; /**< NULL: $XDG_CACHE_HOME/morsel or ~/.cache/morsel; root:
+				  /var/cache/morsel */
+	uint64_t cache_bytes;  /**< bound of the cache; 0 = 10 GiB */
+	const char *platform;  /**< "os/arch[/variant]"; NULL = this machine's */
+	const char *authfile;  /**< NULL: the places podman and docker use */
+	bool insecure;	       /**< plain HTTP */
+	bool tls_noverify;     /**< TLS without verification of the peer */
+	bool offline;	       /**< never dial */
 	enum morsel_pull pull;
-	uint64_t max_entries;    /**< files an image may have; 0 = 1,000,000 */
+	uint64_t max_entries;	   /**< files an image may have; 0 = 1,000,000 */
 	uint64_t read_deadline_ns; /**< after which a read fails with -EIO; 0 = 30 s */
 	enum morsel_log_level log_level;
 	/** Messages that have no caller to go to. Any thread; one line. NULL = silence. */
@@ -182,7 +183,7 @@ MORSEL_API int morsel_inspect(struct morsel *m, const char *ref, char **ret_json
 struct morsel_mount_options {
 	size_t size;
 	bool allow_other; /**< other users may look; brings default_permissions */
-	bool suid, dev;   /**< root only */
+	bool suid, dev;	  /**< root only */
 	unsigned threads; /**< 0 = default */
 	/** Called once, when the mount answers. */
 	void (*ready)(void *userdata);

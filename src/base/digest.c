@@ -41,7 +41,8 @@ static int algo_check(const char *text, size_t len, struct error *err)
 		      (i && strchr("+._-", text[i]))))
 			return error_set(err, -EBADMSG, "not a digest: \"%.*s\"",
 					 (int)min_u64(len, 150), text);
-	return error_set(err, -ENOTSUP, "digest algorithm \"%.*s\" can't be verified here (sha256 and sha512 can)",
+	return error_set(err, -ENOTSUP,
+			 "digest algorithm \"%.*s\" can't be verified here (sha256 and sha512 can)",
 			 (int)min_u64(len, 40), text);
 }
 
@@ -52,7 +53,8 @@ int digest_parse_n(const char *text, size_t len, struct digest *ret, struct erro
 	size_t alen, n;
 
 	if (!colon || colon == text)
-		return error_set(err, -EBADMSG, "not a digest: \"%.*s\"", (int)min_u64(len, 150), text);
+		return error_set(err, -EBADMSG, "not a digest: \"%.*s\"", (int)min_u64(len, 150),
+				 text);
 	alen = (size_t)(colon - text);
 	if (alen == 6 && !memcmp(text, "sha256", 6))
 		d.algo = DIGEST_SHA256;
@@ -62,7 +64,8 @@ int digest_parse_n(const char *text, size_t len, struct digest *ret, struct erro
 		return algo_check(text, alen, err);
 	n = digest_size(d.algo);
 	if (len - alen - 1 != 2 * n)
-		return error_set(err, -EBADMSG, "not a digest: \"%.*s\"", (int)min_u64(len, 150), text);
+		return error_set(err, -EBADMSG, "not a digest: \"%.*s\"", (int)min_u64(len, 150),
+				 text);
 	for (size_t i = 0; i < n; i++) {
 		int hi = hex_value(colon[1 + 2 * i]), lo = hex_value(colon[2 + 2 * i]);
 

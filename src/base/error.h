@@ -31,7 +31,7 @@
 #include "base/util.h"
 
 struct error {
-	int code;       /* 0, or the negative errno of the first error_set() */
+	int code;	/* 0, or the negative errno of the first error_set() */
 	char text[768]; /* one line without the newline; cut when longer */
 };
 

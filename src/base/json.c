@@ -22,8 +22,8 @@ static int depth_check(const char *text, size_t len, const char *what, struct er
 			in_string = true;
 		else if (text[i] == '{' || text[i] == '[') {
 			if (++depth > JSON_DEPTH_MAX)
-				return error_set(err, -E2BIG, "%s: JSON nested deeper than %d", what,
-						 JSON_DEPTH_MAX);
+				return error_set(err, -E2BIG, "%s: JSON nested deeper than %d",
+						 what, JSON_DEPTH_MAX);
 		} else if ((text[i] == '}' || text[i] == ']') && depth)
 			depth--;
 	}
@@ -38,7 +38,8 @@ int json_parse(const void *data, size_t len, size_t max_bytes, const char *what,
 	int r;
 
 	if (len > max_bytes)
-		return error_set(err, -E2BIG, "%s: %zu bytes, the limit is %zu", what, len, max_bytes);
+		return error_set(err, -E2BIG, "%s: %zu bytes, the limit is %zu", what, len,
+				 max_bytes);
 	r = depth_check(data, len, what, err);
 	if (r < 0)
 		return r;
@@ -58,7 +59,8 @@ static int member_get(const json_t *obj, const char *key, const char *what, json
 	if (!v || json_is_null(v))
 		return JSON_ABSENT;
 	if (json_typeof(v) != type)
-		return error_set(err, -EBADMSG, "%s: member \"%s\" is not %s", what, key, type_name);
+		return error_set(err, -EBADMSG, "%s: member \"%s\" is not %s", what, key,
+				 type_name);
 	*ret = v;
 	return 0;
 }

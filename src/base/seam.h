@@ -22,17 +22,19 @@ struct seam {
 
 	int (*openat)(const struct seam *s, int dir_fd, const char *path, int flags, mode_t mode);
 	/* May return fewer bytes than asked, as the system calls do. flags: RWF_*. */
-	ssize_t (*pread)(const struct seam *s, int fd, void *buf, size_t n, uint64_t off, int flags);
+	ssize_t (*pread)(const struct seam *s, int fd, void *buf, size_t n, uint64_t off,
+			 int flags);
 	ssize_t (*pwrite)(const struct seam *s, int fd, const void *buf, size_t n, uint64_t off);
 	int (*ftruncate)(const struct seam *s, int fd, uint64_t size_bytes);
-	int (*punch)(const struct seam *s, int fd, uint64_t off, uint64_t len); /* hole, same size */
+	int (*punch)(const struct seam *s, int fd, uint64_t off,
+		     uint64_t len); /* hole, same size */
 	int (*fsync)(const struct seam *s, int fd);
 	int (*renameat)(const struct seam *s, int from_dir, const char *from, int to_dir,
 			const char *to);
 	int (*unlinkat)(const struct seam *s, int dir_fd, const char *path, int flags);
 
 	uint64_t (*monotonic_ns)(const struct seam *s); /* CLOCK_MONOTONIC */
-	int64_t (*realtime_s)(const struct seam *s);    /* for cert checks, stamps, dates only */
+	int64_t (*realtime_s)(const struct seam *s);	/* for cert checks, stamps, dates only */
 	/* Sleeps until the monotonic clock says deadline_ns. May return early: look again. */
 	void (*sleep_until)(const struct seam *s, uint64_t deadline_ns);
 	void (*random)(const struct seam *s, void *buf, size_t n);

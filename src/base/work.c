@@ -111,8 +111,8 @@ int work_submit(struct work_pool *pool, enum work_prio prio, void (*fn)(void *ar
 	pthread_mutex_lock(&pool->lock);
 	if (pool->stopping)
 		r = -ESHUTDOWN;
-	else if (pool->queued >= pool->idle && pool->started < pool->max && pool_start_thread(pool) < 0 &&
-		 !pool->started)
+	else if (pool->queued >= pool->idle && pool->started < pool->max &&
+		 pool_start_thread(pool) < 0 && !pool->started)
 		r = -EAGAIN;
 	if (r < 0) {
 		pthread_mutex_unlock(&pool->lock);

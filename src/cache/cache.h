@@ -31,7 +31,7 @@ struct cache;
 struct cache_options {
 	const struct seam *seam;
 	const struct log *log;
-	const char *dir;     /* NULL: $XDG_CACHE_HOME/morsel, ~/.cache/morsel, root /var/cache/morsel */
+	const char *dir; /* NULL: $XDG_CACHE_HOME/morsel, ~/.cache/morsel, root /var/cache/morsel */
 	uint64_t size_bytes; /* 0: CACHE_SIZE_DEFAULT */
 };
 
@@ -77,15 +77,16 @@ const struct layer_index *layer_tables(const struct layer *l);
 int layer_load_entries(struct layer *l, uint64_t max_entries, struct layer_index *ret,
 		       struct error *err);
 void layer_unload_entries(struct layer *l);
-int layer_data_fd(const struct layer *l);    /* borrowed; for a kernel mount of complete layers */
-bool layer_is_complete(const struct layer *l); /* every chunk present under this boot, none evicted */
+int layer_data_fd(const struct layer *l); /* borrowed; for a kernel mount of complete layers */
+bool layer_is_complete(
+	const struct layer *l); /* every chunk present under this boot, none evicted */
 uint64_t layer_present_bytes(const struct layer *l);
 
 /* A layer being made. */
 struct layer_stage;
 int layer_stage_new(struct cache *c, const struct layer_key *key, const struct digest *blob,
 		    struct layer_stage **ret, struct error *err);
-int layer_stage_data_fd(const struct layer_stage *st);  /* write-only for an indexer */
+int layer_stage_data_fd(const struct layer_stage *st);	/* write-only for an indexer */
 int layer_stage_table_fd(const struct layer_stage *st); /* header + sections go here */
 /* Validates the tables, splits them into their files, marks all chunks present when
  * `contents` (a streamed layer), makes everything durable and publishes it. When another process
@@ -102,7 +103,8 @@ struct image_map {
 	size_t len;
 	int fd; /* owned */
 };
-int cache_image_get(struct cache *c, const char *key_hex, struct image_map *ret); /* 0, CACHE_MISS */
+int cache_image_get(struct cache *c, const char *key_hex,
+		    struct image_map *ret); /* 0, CACHE_MISS */
 int cache_image_put(struct cache *c, const char *key_hex, const void *data, size_t n,
 		    struct image_map *ret, struct error *err);
 void image_map_fini(struct image_map *m);
@@ -116,13 +118,13 @@ void cache_evict_if_over(struct cache *c);
 
 /* The cache verbs. Each calls back per item; stops when fn returns < 0. */
 struct cache_item {
-	const char *kind; /* "blob", "layer", "image", "ref", "tmp" */
-	char name[160];   /* digest, key or reference */
-	uint64_t bytes;   /* on disk */
+	const char *kind;     /* "blob", "layer", "image", "ref", "tmp" */
+	char name[160];	      /* digest, key or reference */
+	uint64_t bytes;	      /* on disk */
 	uint64_t total_bytes; /* layers: device bytes when complete */
-	const char *format; /* layers: "gzip", ...; else NULL */
-	int64_t used_s;   /* last use, wall clock */
-	bool ok;          /* verify: false = damaged and removed */
+	const char *format;   /* layers: "gzip", ...; else NULL */
+	int64_t used_s;	      /* last use, wall clock */
+	bool ok;	      /* verify: false = damaged and removed */
 };
 typedef int (*cache_item_fn)(void *userdata, const struct cache_item *item);
 int cache_list(struct cache *c, cache_item_fn fn, void *userdata, struct error *err);

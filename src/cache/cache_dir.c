@@ -10,10 +10,12 @@
 #include <sys/stat.h>
 
 #define VERSION_TEXT "morsel cache 1\n"
-#define TAG_TEXT "Signature: 8a477f597d28d172789f06886806bc55\n# A cache of morsel; it may be deleted at any time.\n"
+#define TAG_TEXT                                                                                   \
+	"Signature: 8a477f597d28d172789f06886806bc55\n# A cache of morsel; it may be deleted at "  \
+	"any time.\n"
 
-static const char *const subdirs[] = {"blobs", "blobs/sha256", "blobs/sha512", "layers", "images",
-				      "images/sha256", "refs", "tmp"};
+static const char *const subdirs[] = {"blobs",	"blobs/sha256",	 "blobs/sha512", "layers",
+				      "images", "images/sha256", "refs",	 "tmp"};
 
 static char *default_dir(void)
 {
@@ -53,10 +55,13 @@ static int audit(struct cache *c, struct error *err)
 	if (fstat(c->dir_fd, &st) < 0)
 		return -errno;
 	if (st.st_uid != geteuid())
-		return error_set(err, -EACCES, "the cache directory %s belongs to user %u, not to you; "
-				 "choose another one with --cache-dir", c->dir, st.st_uid);
+		return error_set(err, -EACCES,
+				 "the cache directory %s belongs to user %u, not to you; "
+				 "choose another one with --cache-dir",
+				 c->dir, st.st_uid);
 	if (st.st_mode & 022)
-		return error_set(err, -EACCES, "others may write the cache directory %s; chmod 700 it", c->dir);
+		return error_set(err, -EACCES,
+				 "others may write the cache directory %s; chmod 700 it", c->dir);
 	return 0;
 }
 
@@ -67,16 +72,20 @@ static int version_check(struct cache *c, struct error *err)
 	int r = seam_read_file(c->seam, c->dir_fd, "version", 100, &text, &n);
 
 	if (r == -ENOENT) {
-		r = seam_write_file(c->seam, c->dir_fd, "version", VERSION_TEXT, strlen(VERSION_TEXT));
+		r = seam_write_file(c->seam, c->dir_fd, "version", VERSION_TEXT,
+				    strlen(VERSION_TEXT));
 		if (r >= 0)
-			r = seam_write_file(c->seam, c->dir_fd, "CACHEDIR.TAG", TAG_TEXT, strlen(TAG_TEXT));
+			r = seam_write_file(c->seam, c->dir_fd, "CACHEDIR.TAG", TAG_TEXT,
+					    strlen(TAG_TEXT));
 		return r;
 	}
 	if (r < 0)
 		return r;
 	if (strcmp(text, VERSION_TEXT))
-		return error_set(err, -ENOTSUP, "the cache %s was written by another version of morsel; remove it "
-				 "or choose another one with --cache-dir", c->dir);
+		return error_set(err, -ENOTSUP,
+				 "the cache %s was written by another version of morsel; remove it "
+				 "or choose another one with --cache-dir",
+				 c->dir);
 	return 0;
 }
 
@@ -199,7 +208,8 @@ const char *cache_dir(const struct cache *c)
 
 int cache_open_file(struct cache *c, int dir_fd, const char *name, int flags)
 {
-	_cleanup_(closep) int fd = c->seam->openat(c->seam, dir_fd, name, flags | O_NOFOLLOW | O_NONBLOCK, 0600);
+	_cleanup_(closep) int fd =
+		c->seam->openat(c->seam, dir_fd, name, flags | O_NOFOLLOW | O_NONBLOCK, 0600);
 	struct stat st;
 
 	if (fd < 0)
@@ -239,6 +249,7 @@ void cache_warn_memory(struct cache *c, int code, const char *what)
 	char text[128];
 
 	if (log_limit_pass(&c->memory_warning, c->seam->monotonic_ns(c->seam), 60 * NS_PER_S))
-		log_write(c->log, LOG_WARN, "the cache can't keep data (%s: %s); it is held in memory instead",
-			  what, strerror_r(-code, text, sizeof(text)));
+		log_write(c->log, LOG_WARN,
+			  "the cache can't keep data (%s: %s); it is held in memory instead", what,
+			  strerror_r(-code, text, sizeof(text)));
 }

@@ -80,7 +80,8 @@ int cache_ref_get(struct cache *c, const char *name, struct cache_ref *ret)
 		return CACHE_MISS;
 	space = strchr(text, ' ');
 	line = strchr(text, '\n');
-	if (!space || !line || space > line || digest_parse_n(text, (size_t)(space - text), &ref.digest, NULL) < 0)
+	if (!space || !line || space > line ||
+	    digest_parse_n(text, (size_t)(space - text), &ref.digest, NULL) < 0)
 		return CACHE_MISS;
 	ref.confirmed_s = strtoll(space + 1, &end, 10);
 	if (end != line || strncmp(line + 1, name, strlen(name)) || line[1 + strlen(name)] != '\n')

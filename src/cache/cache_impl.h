@@ -9,7 +9,7 @@
 struct cache {
 	const struct seam *seam;
 	const struct log *log; /* borrowed */
-	int dir_fd;            /* -1: nothing can be kept on disk at all */
+	int dir_fd;	       /* -1: nothing can be kept on disk at all */
 	char *dir;
 	uint64_t size_bytes;
 	bool read_only;
@@ -25,7 +25,7 @@ struct cache {
 
 struct present_header { /* 64 bytes, then the bits, in words */
 	uint64_t magic;
-	uint8_t boot_id[16]; /* under which the bits were set */
+	uint8_t boot_id[16];	     /* under which the bits were set */
 	_Atomic uint64_t generation; /* bumped by every eviction */
 	uint64_t n_chunks;
 	uint64_t reserved[3];
@@ -55,7 +55,7 @@ struct layer {
 	struct layer_key key;
 	struct layer_index index;
 	struct table_map tables[TABLE_COUNT];
-	int dir_fd;  /* -1: the layer lives in memory only */
+	int dir_fd; /* -1: the layer lives in memory only */
 	int data_fd;
 	int lock_fd; /* the present file, for locks; -1 in memory */
 	bool data_writable;
@@ -64,9 +64,9 @@ struct layer {
 	size_t present_len;
 	/* what the disk had no room for */
 	pthread_mutex_t mem_lock;
-	int mem_fd;               /* -1 until needed */
+	int mem_fd; /* -1 until needed */
 	_Atomic uint64_t *mem_bits;
-	uint64_t mem_used;        /* under mem_lock */
+	uint64_t mem_used; /* under mem_lock */
 };
 
 static inline bool bit_get(const _Atomic uint64_t *bits, uint64_t i)
@@ -114,11 +114,11 @@ void cache_remove_dir(struct cache *c, int parent_fd, const char *name);
 void cache_warn_memory(struct cache *c, int code, const char *what);
 
 #define TABLE_MAGIC UINT64_C(0x314c42544c53524d) /* "MRSLTBL1" */
-struct table_header { /* 256 bytes, then the records */
+struct table_header {				 /* 256 bytes, then the records */
 	uint64_t magic;
-	uint32_t kind;    /* enum layer_table */
-	uint32_t crc32c;  /* of everything behind this struct: finds damage, proves nothing */
-	uint64_t bytes;   /* behind this struct */
+	uint32_t kind;	 /* enum layer_table */
+	uint32_t crc32c; /* of everything behind this struct: finds damage, proves nothing */
+	uint64_t bytes;	 /* behind this struct */
 	uint64_t reserved[5];
 	struct layer_index_header index;
 };

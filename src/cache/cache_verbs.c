@@ -47,26 +47,35 @@ static int item_emit(struct walk *w, struct cache_item *it)
 
 static int blob_entry(struct walk *w, int dir_fd, const char *name, const struct stat *st)
 {
-	struct cache_item it = {.kind = "blob", .bytes = (uint64_t)st->st_blocks * 512, .used_s = st->st_mtime, .ok = true};
+	struct cache_item it = {.kind = "blob",
+				.bytes = (uint64_t)st->st_blocks * 512,
+				.used_s = st->st_mtime,
+				.ok = true};
 	_cleanup_(buf_fini) struct buf data = BUF_INIT;
 	struct digest d;
 
-	snprintf(it.name, sizeof(it.name), "%s:%s", strlen(name) == 128 ? "sha512" : "sha256", name);
-	if (w->verify && (digest_parse(it.name, &d, NULL) < 0 || cache_blob_get(w->c, &d, DOCUMENT_MAX, &data)))
+	snprintf(it.name, sizeof(it.name), "%s:%s", strlen(name) == 128 ? "sha512" : "sha256",
+		 name);
+	if (w->verify &&
+	    (digest_parse(it.name, &d, NULL) < 0 || cache_blob_get(w->c, &d, DOCUMENT_MAX, &data)))
 		it.ok = false;
 	return item_emit(w, &it);
 }
 
 static int ref_entry(struct walk *w, int dir_fd, const char *name, const struct stat *st)
 {
-	struct cache_item it = {.kind = "ref", .bytes = (uint64_t)st->st_blocks * 512, .used_s = st->st_mtime, .ok = true};
+	struct cache_item it = {.kind = "ref",
+				.bytes = (uint64_t)st->st_blocks * 512,
+				.used_s = st->st_mtime,
+				.ok = true};
 	_cleanup_(freep) char *text = NULL;
 	struct cache_ref ref;
 	char *line;
 	size_t n;
 
 	snprintf(it.name, sizeof(it.name), "%s", name);
-	if (seam_read_file(w->c->seam, dir_fd, name, 4096, &text, &n) >= 0 && (line = strchr(text, '\n'))) {
+	if (seam_read_file(w->c->seam, dir_fd, name, 4096, &text, &n) >= 0 &&
+	    (line = strchr(text, '\n'))) {
 		line[1 + strcspn(line + 1, "\n")] = 0;
 		snprintf(it.name, sizeof(it.name), "%s", line + 1);
 		it.ok = !cache_ref_get(w->c, line + 1, &ref);
@@ -80,7 +89,10 @@ static int ref_entry(struct walk *w, int dir_fd, const char *name, const struct 
 
 static int image_entry(struct walk *w, int dir_fd, const char *name, const struct stat *st)
 {
-	struct cache_item it = {.kind = "image", .bytes = cache_dir_usage(dir_fd, name), .used_s = st->st_mtime, .ok = true};
+	struct cache_item it = {.kind = "image",
+				.bytes = cache_dir_usage(dir_fd, name),
+				.used_s = st->st_mtime,
+				.ok = true};
 	struct image_map map;
 
 	snprintf(it.name, sizeof(it.name), "%s", name);
@@ -121,7 +133,10 @@ static bool contents_verify(struct layer *l)
 
 static int layer_entry_walk(struct walk *w, int dir_fd, const char *name, const struct stat *st)
 {
-	struct cache_item it = {.kind = "layer", .bytes = cache_dir_usage(dir_fd, name), .used_s = st->st_mtime, .ok = true};
+	struct cache_item it = {.kind = "layer",
+				.bytes = cache_dir_usage(dir_fd, name),
+				.used_s = st->st_mtime,
+				.ok = true};
 	const struct layer_format *format;
 	_cleanup_(freep) char *blob = NULL;
 	struct layer_index entries;
@@ -155,7 +170,10 @@ static int layer_entry_walk(struct walk *w, int dir_fd, const char *name, const 
 
 static int tmp_entry(struct walk *w, int dir_fd, const char *name, const struct stat *st)
 {
-	struct cache_item it = {.kind = "tmp", .bytes = cache_dir_usage(dir_fd, name), .used_s = st->st_mtime, .ok = true};
+	struct cache_item it = {.kind = "tmp",
+				.bytes = cache_dir_usage(dir_fd, name),
+				.used_s = st->st_mtime,
+				.ok = true};
 
 	snprintf(it.name, sizeof(it.name), "%s", name);
 	return item_emit(w, &it);
@@ -166,8 +184,9 @@ static int walk_all(struct walk *w, struct error *err)
 	static const struct {
 		const char *path;
 		entry_fn fn;
-	} dirs[] = {{"blobs/sha256", blob_entry}, {"blobs/sha512", blob_entry}, {"refs", ref_entry},
-		    {"images/sha256", image_entry}, {"layers", layer_entry_walk}, {"tmp", tmp_entry}};
+	} dirs[] = {{"blobs/sha256", blob_entry}, {"blobs/sha512", blob_entry},
+		    {"refs", ref_entry},	  {"images/sha256", image_entry},
+		    {"layers", layer_entry_walk}, {"tmp", tmp_entry}};
 	int r = 0;
 
 	if (w->c->dir_fd < 0)
@@ -216,7 +235,8 @@ static int usage_add(void *userdata, const struct cache_item *it)
 /* What another process holds open it keeps: unlinked files live until they are closed. */
 int cache_clear(struct cache *c, uint64_t *ret_freed_bytes, struct error *err)
 {
-	static const char *const dirs[] = {"refs", "images/sha256", "layers", "blobs/sha256", "blobs/sha512"};
+	static const char *const dirs[] = {"refs", "images/sha256", "layers", "blobs/sha256",
+					   "blobs/sha512"};
 	struct walk w = {.c = c};
 	uint64_t bytes = 0;
 	int r = cache_list(c, usage_add, &bytes, err);

@@ -38,7 +38,8 @@ uint64_t cache_dir_usage(int parent_fd, const char *name)
 		return 0;
 	}
 	while ((e = readdir(d)))
-		if (e->d_name[0] != '.' && !fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode))
+		if (e->d_name[0] != '.' && !fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) &&
+		    S_ISREG(st.st_mode))
 			sum += (uint64_t)st.st_blocks * 512;
 	closedir(d);
 	return sum;
@@ -63,7 +64,8 @@ static int candidate_add(struct candidates *cs, int layers_fd, const char *name)
 	snprintf(path, sizeof(path), "%s/present", name);
 	if (fstatat(layers_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		st.st_mtim = (struct timespec){0};
-	cs->list[cs->n] = (struct candidate){.bytes = cache_dir_usage(layers_fd, name), .used = st.st_mtim};
+	cs->list[cs->n] =
+		(struct candidate){.bytes = cache_dir_usage(layers_fd, name), .used = st.st_mtim};
 	memcpy(cs->list[cs->n].key.hex, name, 65);
 	cs->total += cs->list[cs->n++].bytes;
 	return 0;
@@ -71,7 +73,8 @@ static int candidate_add(struct candidates *cs, int layers_fd, const char *name)
 
 static int oldest_first(const void *a, const void *b)
 {
-	const struct timespec *x = &((const struct candidate *)a)->used, *y = &((const struct candidate *)b)->used;
+	const struct timespec *x = &((const struct candidate *)a)->used,
+			      *y = &((const struct candidate *)b)->used;
 
 	if (x->tv_sec != y->tv_sec)
 		return x->tv_sec < y->tv_sec ? -1 : 1;
@@ -80,7 +83,8 @@ static int oldest_first(const void *a, const void *b)
 
 static int candidates_list(struct cache *c, struct candidates *cs)
 {
-	int fd = openat(c->dir_fd, "layers", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r = 0;
+	int fd = openat(c->dir_fd, "layers", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+	    r = 0;
 	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *e;
 
@@ -100,9 +104,11 @@ static int candidates_list(struct cache *c, struct candidates *cs)
 /* Documents and images: small beside contents, but they count. */
 static uint64_t others_usage(struct cache *c)
 {
-	uint64_t sum = cache_dir_usage(c->dir_fd, "blobs/sha256") + cache_dir_usage(c->dir_fd, "blobs/sha512") +
+	uint64_t sum = cache_dir_usage(c->dir_fd, "blobs/sha256") +
+		       cache_dir_usage(c->dir_fd, "blobs/sha512") +
 		       cache_dir_usage(c->dir_fd, "refs");
-	int fd = openat(c->dir_fd, "images/sha256", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd =
+		openat(c->dir_fd, "images/sha256", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *e;
 
@@ -129,7 +135,8 @@ static bool in_use(const struct layer *l)
 static uint64_t chunk_evict(struct layer *l, uint64_t i)
 {
 	const struct layer_chunk *c = &l->index.chunks[i];
-	uint64_t from = align_up(c->dev_off, DEVICE_BLOCK), to = (c->dev_off + c->len) & ~(uint64_t)(DEVICE_BLOCK - 1);
+	uint64_t from = align_up(c->dev_off, DEVICE_BLOCK),
+		 to = (c->dev_off + c->len) & ~(uint64_t)(DEVICE_BLOCK - 1);
 
 	if (!bit_get(l->bits, i) || layer_claim(l, c->span, c->span_last) < 0)
 		return 0;
@@ -146,7 +153,8 @@ static uint64_t chunk_evict(struct layer *l, uint64_t i)
 	return to > from ? to - from : 0;
 }
 
-static uint64_t layer_evict(struct cache *c, const struct candidate *cd, uint64_t want, bool used_too)
+static uint64_t layer_evict(struct cache *c, const struct candidate *cd, uint64_t want,
+			    bool used_too)
 {
 	struct layer *l;
 	uint64_t freed = 0, start;
@@ -154,7 +162,8 @@ static uint64_t layer_evict(struct cache *c, const struct candidate *cd, uint64_
 	if (layer_open(c, &cd->key, &l, NULL))
 		return 0;
 	if (l->data_writable && (used_too || !in_use(l)) && l->index.header.n_chunks) {
-		/* Not always the same ones: a reader in a circle would otherwise miss every time. */
+		/* Not always the same ones: a reader in a circle would otherwise miss every time.
+		 */
 		c->seam->random(c->seam, &start, sizeof(start));
 		for (uint64_t i = 0; i < l->index.header.n_chunks && freed < want; i++)
 			freed += chunk_evict(l, (start + i) % l->index.header.n_chunks);
@@ -207,7 +216,8 @@ static uint64_t evict_pass(struct cache *c, struct candidates *cs, uint64_t over
 	return freed;
 }
 
-int cache_evict(struct cache *c, uint64_t target_bytes, uint64_t *ret_freed_bytes, struct error *err)
+int cache_evict(struct cache *c, uint64_t target_bytes, uint64_t *ret_freed_bytes,
+		struct error *err)
 {
 	struct candidates cs = {0};
 	uint64_t freed = 0;
@@ -221,7 +231,8 @@ int cache_evict(struct cache *c, uint64_t target_bytes, uint64_t *ret_freed_byte
 	r = candidates_list(c, &cs);
 	cs.total += others_usage(c);
 	for (int pass = 0; pass < 3 && r >= 0 && cs.total - freed > target_bytes; pass++)
-		freed += min_u64(evict_pass(c, &cs, cs.total - freed - target_bytes, pass), cs.total - freed);
+		freed += min_u64(evict_pass(c, &cs, cs.total - freed - target_bytes, pass),
+				 cs.total - freed);
 	pthread_mutex_unlock(&c->evict_lock);
 	free(cs.list);
 	*ret_freed_bytes = freed;
@@ -232,8 +243,10 @@ void cache_evict_if_over(struct cache *c)
 {
 	uint64_t stored = atomic_load_explicit(&c->stored_bytes, memory_order_relaxed), freed;
 
-	/* A look costs a walk, so it is taken every so many bytes: the bound is exceeded by that. */
-	if (stored < min_u64(CHECK_EVERY_BYTES, c->size_bytes / 8 + 1) || c->dir_fd < 0 || c->read_only)
+	/* A look costs a walk, so it is taken every so many bytes: the bound is exceeded by that.
+	 */
+	if (stored < min_u64(CHECK_EVERY_BYTES, c->size_bytes / 8 + 1) || c->dir_fd < 0 ||
+	    c->read_only)
 		return;
 	if (pthread_mutex_trylock(&c->evict_lock))
 		return;

@@ -248,8 +248,8 @@ static void flight_attach(struct flight *f, struct reader_request *rq)
 }
 
 /* The spans that a request's missing chunks need; false when none is missing. */
-static bool need_of(const struct reader_layer_state *l, const struct reader_request *rq, uint64_t *first,
-		    uint64_t *last)
+static bool need_of(const struct reader_layer_state *l, const struct reader_request *rq,
+		    uint64_t *first, uint64_t *last)
 {
 	const struct layer_index *ix = l->index;
 	bool any = false;
@@ -289,11 +289,15 @@ int flight_join(struct reader *r, struct reader_request *rq)
 	for (uint64_t s = first + 1; s <= last; s++) /* stop where another flight begins */
 		if (flight_lookup(l, s))
 			last = s - 1;
-	planner_plan(&l->planner, l->index, &l->link, first, last, span_is_wanted, l, FETCH_BYTES_MAX, &plan);
+	planner_plan(&l->planner, l->index, &l->link, first, last, span_is_wanted, l,
+		     FETCH_BYTES_MAX, &plan);
 	f = malloc(sizeof(*f));
 	if (f) {
-		*f = (struct flight){
-			.next = l->flights, .reader = r, .layer = l, .first = plan.first, .last = plan.last};
+		*f = (struct flight){.next = l->flights,
+				     .reader = r,
+				     .layer = l,
+				     .first = plan.first,
+				     .last = plan.last};
 		l->flights = f;
 		flight_attach(f, rq);
 		r->busy++;

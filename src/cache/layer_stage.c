@@ -43,8 +43,10 @@ static int stage_on_disk(struct layer_stage *st)
 		return st->dir_fd;
 	if (flock(st->dir_fd, LOCK_EX | LOCK_NB) < 0)
 		return -errno;
-	st->data_fd = s->openat(s, st->dir_fd, "data", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-	st->table_fd = s->openat(s, st->dir_fd, "tables", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	st->data_fd =
+		s->openat(s, st->dir_fd, "data", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	st->table_fd =
+		s->openat(s, st->dir_fd, "tables", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
 	return st->data_fd < 0 ? st->data_fd : st->table_fd < 0 ? st->table_fd : 0;
 }
 
@@ -68,8 +70,13 @@ int layer_stage_new(struct cache *c, const struct layer_key *key, const struct d
 
 	if (!st)
 		return -ENOMEM;
-	*st = (struct layer_stage){.cache = c, .key = *key, .blob = *blob, .tmp_fd = -1, .dir_fd = -1,
-				   .data_fd = -1, .table_fd = -1};
+	*st = (struct layer_stage){.cache = c,
+				   .key = *key,
+				   .blob = *blob,
+				   .tmp_fd = -1,
+				   .dir_fd = -1,
+				   .data_fd = -1,
+				   .table_fd = -1};
 	r = stage_on_disk(st);
 	if (r < 0) {
 		stage_remove(st);
@@ -105,8 +112,8 @@ static uint32_t crc_add(uint32_t crc, const uint8_t *p, size_t n)
 	return crc;
 }
 
-static int table_write(struct layer_stage *st, enum layer_table t, const struct layer_index_header *ih,
-		       const void *records, uint64_t bytes)
+static int table_write(struct layer_stage *st, enum layer_table t,
+		       const struct layer_index_header *ih, const void *records, uint64_t bytes)
 {
 	struct table_header h = {
 		.magic = TABLE_MAGIC, .kind = t, .bytes = sizeof(h) - 64 + bytes, .index = *ih};
@@ -116,7 +123,8 @@ static int table_write(struct layer_stage *st, enum layer_table t, const struct 
 
 	h.crc32c = crc_add(0xffffffff, (uint8_t *)&h + 64, sizeof(h) - 64);
 	h.crc32c = crc_add(h.crc32c, records, bytes);
-	fd = s->openat(s, st->dir_fd, table_names[t], O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	fd = s->openat(s, st->dir_fd, table_names[t], O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+		       0600);
 	if (fd < 0)
 		return fd;
 	r = seam_pwrite_full(s, fd, &h, sizeof(h), 0);
@@ -130,7 +138,8 @@ static int tables_write(struct layer_stage *st, const struct layer_index *ix)
 	const struct layer_index_header *h = &ix->header;
 	int r;
 
-	r = table_write(st, TABLE_ENTRIES, h, ix->entries, h->n_entries * sizeof(*ix->entries) + h->heap_bytes);
+	r = table_write(st, TABLE_ENTRIES, h, ix->entries,
+			h->n_entries * sizeof(*ix->entries) + h->heap_bytes);
 	if (r >= 0)
 		r = table_write(st, TABLE_CHUNKS, h, ix->chunks, h->n_chunks * sizeof(*ix->chunks));
 	if (r >= 0)
@@ -198,8 +207,8 @@ static int stage_to_memory(struct layer_stage *st, const struct layer_index *ix,
 	int r = st->cache->seam->ftruncate(seam_real(), st->data_fd, ix->header.device_bytes);
 
 	if (r >= 0)
-		r = layer_open_memory(st->cache, &st->key, st->data_fd, st->table_fd, ix, st->map, st->map_len,
-				      contents, ret);
+		r = layer_open_memory(st->cache, &st->key, st->data_fd, st->table_fd, ix, st->map,
+				      st->map_len, contents, ret);
 	if (r >= 0) {
 		st->map = NULL;
 		st->data_fd = st->table_fd = -1;
@@ -207,8 +216,8 @@ static int stage_to_memory(struct layer_stage *st, const struct layer_index *ix,
 	return r;
 }
 
-int layer_stage_commit(struct layer_stage *st, bool contents, uint64_t max_entries, struct layer **ret,
-		       struct error *err)
+int layer_stage_commit(struct layer_stage *st, bool contents, uint64_t max_entries,
+		       struct layer **ret, struct error *err)
 {
 	_cleanup_(layer_stage_freep) struct layer_stage *own = st;
 	struct layer_index ix;

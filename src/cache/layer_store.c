@@ -22,12 +22,14 @@ const char *const table_names[TABLE_COUNT] = {"entries", "chunks", "spans", "win
 void layer_key_make(const struct digest *blob, enum anchor_kind kind, const struct digest *anchor,
 		    struct layer_key *ret)
 {
-	char text[2 * DIGEST_TEXT_MAX + 64], b[DIGEST_TEXT_MAX], a[DIGEST_TEXT_MAX], hex[DIGEST_TEXT_MAX];
+	char text[2 * DIGEST_TEXT_MAX + 64], b[DIGEST_TEXT_MAX], a[DIGEST_TEXT_MAX],
+		hex[DIGEST_TEXT_MAX];
 	struct digest key;
 
 	digest_format(blob, b);
 	digest_format(anchor, a);
-	snprintf(text, sizeof(text), "morsel layer %d\n%s\n%d\n%s\n", CACHE_FORMAT_VERSION, b, (int)kind, a);
+	snprintf(text, sizeof(text), "morsel layer %d\n%s\n%d\n%s\n", CACHE_FORMAT_VERSION, b,
+		 (int)kind, a);
 	digest_of(DIGEST_SHA256, text, strlen(text), &key);
 	digest_format_hex(&key, hex);
 	memcpy(ret->hex, hex, sizeof(ret->hex));
@@ -115,7 +117,8 @@ static int tables_open(struct layer *l)
 	return layer_index_validate_reader(&l->index, NULL);
 }
 
-int layer_load_entries(struct layer *l, uint64_t max_entries, struct layer_index *ret, struct error *err)
+int layer_load_entries(struct layer *l, uint64_t max_entries, struct layer_index *ret,
+		       struct error *err)
 {
 	struct layer_index_header h;
 	struct layer_index ix = l->index;
@@ -127,10 +130,14 @@ int layer_load_entries(struct layer *l, uint64_t max_entries, struct layer_index
 			r = -EBADMSG;
 	}
 	if (r < 0)
-		return error_set_errno(err, r, "the layer's index in the cache is damaged; run \"morsel cache verify\"");
+		return error_set_errno(
+			err, r,
+			"the layer's index in the cache is damaged; run \"morsel cache verify\"");
 	if (ix.header.n_entries > max_entries)
-		return error_set(err, -E2BIG, "the layer has %llu entries, the limit is %llu (--max-entries)",
-				 (unsigned long long)ix.header.n_entries, (unsigned long long)max_entries);
+		return error_set(err, -E2BIG,
+				 "the layer has %llu entries, the limit is %llu (--max-entries)",
+				 (unsigned long long)ix.header.n_entries,
+				 (unsigned long long)max_entries);
 	if (l->dir_fd >= 0) {
 		ix.entries = table_records(l, TABLE_ENTRIES);
 		ix.heap = (const uint8_t *)(ix.entries + ix.header.n_entries);
@@ -166,7 +173,8 @@ int present_write(struct cache *c, int dir_fd, uint64_t n_chunks, bool all)
 	h->n_chunks = n_chunks;
 	for (uint64_t i = 0; all && i < n_chunks; i++)
 		bit_set((_Atomic uint64_t *)(data + sizeof(*h)), i);
-	fd = c->seam->openat(c->seam, dir_fd, "present", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	fd = c->seam->openat(c->seam, dir_fd, "present", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+			     0600);
 	if (fd < 0)
 		return fd;
 	r = seam_pwrite_full(c->seam, fd, data, len, 0);
@@ -193,8 +201,8 @@ static int present_open(struct layer *l)
 		return l->lock_fd;
 	if (fstat(l->lock_fd, &st) < 0 || (size_t)st.st_size != l->present_len)
 		return -EBADMSG;
-	p = mmap(NULL, l->present_len, PROT_READ | PROT_WRITE, l->data_writable ? MAP_SHARED : MAP_PRIVATE,
-		 l->lock_fd, 0);
+	p = mmap(NULL, l->present_len, PROT_READ | PROT_WRITE,
+		 l->data_writable ? MAP_SHARED : MAP_PRIVATE, l->lock_fd, 0);
 	if (p == MAP_FAILED)
 		return -errno;
 	l->present = p;
@@ -218,8 +226,10 @@ static int data_open(struct layer *l)
 		return -errno;
 	if ((uint64_t)st.st_size == l->index.header.device_bytes)
 		return 0;
-	/* Cut off or grown: the size is put right, the bits' claims are checked by digest anyway. */
-	return l->data_writable ? l->cache->seam->ftruncate(l->cache->seam, l->data_fd, l->index.header.device_bytes)
+	/* Cut off or grown: the size is put right, the bits' claims are checked by digest anyway.
+	 */
+	return l->data_writable ? l->cache->seam->ftruncate(l->cache->seam, l->data_fd,
+							    l->index.header.device_bytes)
 				: -EBADMSG;
 }
 
@@ -228,7 +238,7 @@ static void in_use_lock(struct layer *l)
 	struct flock f = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = LOCK_USE, .l_len = 1};
 
 	fcntl(l->lock_fd, F_OFD_SETLK, &f); /* only a hint for eviction: which layers to spare */
-	futimens(l->lock_fd, NULL);          /* last use */
+	futimens(l->lock_fd, NULL);	    /* last use */
 }
 
 static struct layer *layer_new(struct cache *c, const struct layer_key *key)
@@ -280,9 +290,11 @@ int layer_open(struct cache *c, const struct layer_key *key, struct layer **ret,
 		return CACHE_MISS;
 	r = fd < 0 ? fd : layer_open_dir(c, key, fd, ret, err);
 	if (r != -EBADMSG && r != -ENOENT && r != -EINVAL && r != -ELOOP && r != -ENOTDIR)
-		return r < 0 ? error_set_errno(err, r, "can't open a layer in the cache %s", c->dir) : 0;
+		return r < 0 ? error_set_errno(err, r, "can't open a layer in the cache %s", c->dir)
+			     : 0;
 	/* Damaged: as if it had never been there. */
-	log_write(c->log, LOG_WARN, "layer %.16s... in the cache is damaged; it is made anew", key->hex);
+	log_write(c->log, LOG_WARN, "layer %.16s... in the cache is damaged; it is made anew",
+		  key->hex);
 	layers = openat(c->dir_fd, "layers", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (layers >= 0)
 		cache_remove_dir(c, layers, key->hex);
@@ -388,7 +400,8 @@ static int pread_piece(struct layer *l, int fd, uint8_t *p, size_t n, uint64_t o
 		if (r < 0)
 			return (int)r;
 		if (!r)
-			return flags ? -EAGAIN : -EIO; /* the file ends early: it was cut under us */
+			return flags ? -EAGAIN
+				     : -EIO; /* the file ends early: it was cut under us */
 		p += r;
 		off += (uint64_t)r;
 		n -= (size_t)r;
@@ -406,7 +419,8 @@ int layer_pread(struct layer *l, void *buf, size_t n, uint64_t dev_off, int flag
 	if (!mem)
 		return pread_piece(l, l->data_fd, p, n, dev_off, flags);
 	for (uint64_t i = layer_index_chunk_at(&l->index, dev_off); n && r >= 0; i++) {
-		const struct layer_chunk *c = i < l->index.header.n_chunks ? &l->index.chunks[i] : NULL;
+		const struct layer_chunk *c =
+			i < l->index.header.n_chunks ? &l->index.chunks[i] : NULL;
 		uint64_t gap = c && c->dev_off > dev_off ? c->dev_off - dev_off : c ? 0 : n;
 		size_t take = min_u64(n, gap);
 		bool in_mem;
@@ -419,7 +433,8 @@ int layer_pread(struct layer *l, void *buf, size_t n, uint64_t dev_off, int flag
 			continue;
 		take = min_u64(n, c->dev_off + c->len - dev_off);
 		in_mem = bit_get(mem, i) && !bit_get(l->bits, i);
-		r = pread_piece(l, in_mem ? l->mem_fd : l->data_fd, p, take, dev_off, in_mem ? 0 : flags);
+		r = pread_piece(l, in_mem ? l->mem_fd : l->data_fd, p, take, dev_off,
+				in_mem ? 0 : flags);
 		p += take;
 		dev_off += take;
 		n -= take;
@@ -435,7 +450,8 @@ static int memory_prepare(struct layer *l)
 		return 0;
 	l->mem_fd = memfd_create("morsel-chunks", MFD_CLOEXEC);
 	bits = calloc((l->index.header.n_chunks + 63) / 64, 8);
-	if (l->mem_fd < 0 || !bits || ftruncate(l->mem_fd, (off_t)l->index.header.device_bytes) < 0) {
+	if (l->mem_fd < 0 || !bits ||
+	    ftruncate(l->mem_fd, (off_t)l->index.header.device_bytes) < 0) {
 		free((void *)bits);
 		closep(&l->mem_fd);
 		l->mem_fd = -1;

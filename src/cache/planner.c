@@ -17,13 +17,15 @@ static uint64_t smooth(uint64_t old, uint64_t now)
 	return old - old / 4 + now / 4;
 }
 
-void link_model_observe(struct link_model *m, uint64_t first_byte_ns, uint64_t bytes, uint64_t transfer_ns)
+void link_model_observe(struct link_model *m, uint64_t first_byte_ns, uint64_t bytes,
+			uint64_t transfer_ns)
 {
 	if (first_byte_ns)
 		m->rtt_ns = smooth(m->rtt_ns, first_byte_ns);
 	/* A short transfer says more about buffers than about the link. */
 	if (bytes >= WINDOW_MIN && transfer_ns)
-		m->bytes_per_s = smooth(m->bytes_per_s, (uint64_t)((double)bytes * 1e9 / (double)transfer_ns));
+		m->bytes_per_s = smooth(m->bytes_per_s,
+					(uint64_t)((double)bytes * 1e9 / (double)transfer_ns));
 }
 
 static uint64_t span_bytes(const struct layer_index *index, uint64_t first, uint64_t last)
@@ -32,10 +34,12 @@ static uint64_t span_bytes(const struct layer_index *index, uint64_t first, uint
 }
 
 void planner_plan(struct planner *p, const struct layer_index *index, const struct link_model *link,
-		  uint64_t need_first, uint64_t need_last, bool (*is_wanted)(void *userdata, uint64_t span),
-		  void *userdata, uint64_t max_bytes, struct plan *ret)
+		  uint64_t need_first, uint64_t need_last,
+		  bool (*is_wanted)(void *userdata, uint64_t span), void *userdata,
+		  uint64_t max_bytes, struct plan *ret)
 {
-	uint64_t cheap = (uint64_t)((double)link->rtt_ns / 1e9 / CHEAP_SHARE * (double)link->bytes_per_s);
+	uint64_t cheap =
+		(uint64_t)((double)link->rtt_ns / 1e9 / CHEAP_SHARE * (double)link->bytes_per_s);
 	struct plan plan = {need_first, need_last};
 	uint64_t budget;
 
@@ -43,8 +47,10 @@ void planner_plan(struct planner *p, const struct layer_index *index, const stru
 		p->window_bytes = min_u64(max_u64(p->window_bytes * 2, WINDOW_MIN), WINDOW_MAX);
 	else
 		p->window_bytes = p->window_bytes / 2;
-	budget = min_u64(max_bytes, span_bytes(index, need_first, need_last) + max_u64(p->window_bytes, min_u64(cheap, WINDOW_MAX)));
-	while (plan.last + 1 < index->header.n_spans && span_bytes(index, plan.first, plan.last + 1) <= budget &&
+	budget = min_u64(max_bytes, span_bytes(index, need_first, need_last) +
+					    max_u64(p->window_bytes, min_u64(cheap, WINDOW_MAX)));
+	while (plan.last + 1 < index->header.n_spans &&
+	       span_bytes(index, plan.first, plan.last + 1) <= budget &&
 	       is_wanted(userdata, plan.last + 1))
 		plan.last++;
 	p->next_span = plan.last + 1;

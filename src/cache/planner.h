@@ -12,15 +12,15 @@
 
 #include "image/layer_index.h"
 
-struct link_model { /* smoothed measurements of one layer's blob */
-	uint64_t rtt_ns;          /* request to first byte */
+struct link_model {	 /* smoothed measurements of one layer's blob */
+	uint64_t rtt_ns; /* request to first byte */
 	uint64_t bytes_per_s;
 };
 void link_model_init(struct link_model *m); /* 20 ms, 12.5 MB/s: a guess until measured */
 void link_model_observe(struct link_model *m, uint64_t first_byte_ns, uint64_t bytes,
 			uint64_t transfer_ns);
 
-struct planner { /* one a layer, under the caller's lock */
+struct planner {	    /* one a layer, under the caller's lock */
 	uint64_t next_span; /* where a sequential reader would go on */
 	uint64_t window_bytes;
 };

@@ -67,7 +67,8 @@ static void verified_refresh(struct reader_layer_state *l, uint64_t generation)
 {
 	uint64_t seen = atomic_load(&l->verified_generation);
 
-	if (seen == generation || !atomic_compare_exchange_strong(&l->verified_generation, &seen, generation))
+	if (seen == generation ||
+	    !atomic_compare_exchange_strong(&l->verified_generation, &seen, generation))
 		return;
 	for (uint64_t w = 0; w < (l->index->header.n_chunks + 63) / 64; w++)
 		atomic_store(&l->verified[w], 0);
@@ -103,7 +104,8 @@ static int chunk_verify(struct reader *r, struct reader_layer_state *l, uint64_t
 	}
 	if (!layer_has_chunk(l->conf.layer, i))
 		return TRY_FETCH; /* evicted under us: nothing was damaged */
-	log_write(r->o.log, LOG_WARN, "layer %.16s...: chunk %llu in the cache is damaged; it is fetched again",
+	log_write(r->o.log, LOG_WARN,
+		  "layer %.16s...: chunk %llu in the cache is damaged; it is fetched again",
 		  l->conf.layer->key.hex, (unsigned long long)i);
 	COUNT(r, l, digest_errors, 1);
 	layer_drop_chunk(l->conf.layer, i);
@@ -112,8 +114,8 @@ static int chunk_verify(struct reader *r, struct reader_layer_state *l, uint64_t
 
 /* ---- one try ---- */
 
-static int chunks_check(struct reader *r, struct reader_layer_state *l, const struct reader_request *rq,
-			int flags)
+static int chunks_check(struct reader *r, struct reader_layer_state *l,
+			const struct reader_request *rq, int flags)
 {
 	const struct layer_index *ix = l->index;
 	uint64_t to_verify = 0;
@@ -274,7 +276,8 @@ void reader_cancel(struct reader *r, struct reader_request *rq)
 	/* Never answered from here: the caller may hold what done() takes. */
 	if (flight_leave(r, rq))
 		while (job_begin(r, cancel_job, rq) < 0)
-			r->o.seam->sleep_until(r->o.seam, r->o.seam->monotonic_ns(r->o.seam) + NS_PER_MS);
+			r->o.seam->sleep_until(r->o.seam,
+					       r->o.seam->monotonic_ns(r->o.seam) + NS_PER_MS);
 }
 
 /* ---- blocking reads ---- */
@@ -297,14 +300,16 @@ static void waiter_done(struct reader_request *rq, int result)
 	pthread_mutex_unlock(&w->lock);
 }
 
-static int waiter_wait(struct reader *r, struct reader_request *rq, struct waiter *w, const atomic_bool *cancel)
+static int waiter_wait(struct reader *r, struct reader_request *rq, struct waiter *w,
+		       const atomic_bool *cancel)
 {
 	bool left = false;
 
 	pthread_mutex_lock(&w->lock);
 	while (!w->is_done) {
 		uint64_t at = r->o.seam->monotonic_ns(r->o.seam) + 100 * NS_PER_MS;
-		struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S)};
+		struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S),
+				      .tv_nsec = (long)(at % NS_PER_S)};
 
 		pthread_cond_clockwait(&w->done, &w->lock, CLOCK_MONOTONIC, &ts);
 		if (!w->is_done && !left && cancel && atomic_load(cancel)) {
@@ -344,14 +349,16 @@ int reader_read(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, s
 	if (e == -EINTR)
 		return error_set(err, -ECANCELED, "interrupted");
 	reader_last_error(r, why, sizeof(why));
-	return error_set(err, e, "can't read: %s", why[0] ? why : "the data is not in the cache and can't be fetched");
+	return error_set(err, e, "can't read: %s",
+			 why[0] ? why : "the data is not in the cache and can't be fetched");
 }
 
 /* ---- life ---- */
 
 int reader_new(const struct reader_options *o, struct reader **ret, struct error *err)
 {
-	_cleanup_(reader_freep) struct reader *r = calloc(1, sizeof(*r) + o->n_layers * sizeof(r->layers[0]));
+	_cleanup_(reader_freep) struct reader *r =
+		calloc(1, sizeof(*r) + o->n_layers * sizeof(r->layers[0]));
 
 	if (!r)
 		return -ENOMEM;

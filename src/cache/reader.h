@@ -26,17 +26,17 @@
 enum { READER_PENDING = 1 };
 
 struct reader_layer {
-	struct layer *layer;               /* borrowed; outlives the reader */
+	struct layer *layer;		   /* borrowed; outlives the reader */
 	const struct layer_format *format; /* decodes spans */
-	struct blob *blob;                 /* borrowed; NULL = can't be fetched (offline): -EIO */
+	struct blob *blob;		   /* borrowed; NULL = can't be fetched (offline): -EIO */
 };
 
 struct reader_options {
 	const struct seam *seam;
 	const struct log *log;
-	struct counters *counters;  /* one set for the mount */
-	struct counters *per_layer; /* array, one a layer; NULL = not wanted */
-	struct work_pool *pool;     /* fetches and disk waits run here */
+	struct counters *counters;	   /* one set for the mount */
+	struct counters *per_layer;	   /* array, one a layer; NULL = not wanted */
+	struct work_pool *pool;		   /* fetches and disk waits run here */
 	const struct reader_layer *layers; /* copied */
 	uint32_t n_layers;
 	uint64_t deadline_ns; /* how long a read may take before -EIO; 0 = 30 s */

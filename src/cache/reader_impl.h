@@ -22,12 +22,12 @@ struct flight {
 struct reader_layer_state {
 	struct reader_layer conf;
 	const struct layer_index *index;
-	struct counters *counters; /* of this layer; NULL = not wanted */
+	struct counters *counters;  /* of this layer; NULL = not wanted */
 	_Atomic uint64_t *verified; /* one bit a chunk: by this process, this generation */
 	_Atomic uint64_t verified_generation;
-	struct link_model link;  /* under the reader's lock, as planner */
+	struct link_model link; /* under the reader's lock, as planner */
 	struct planner planner;
-	struct flight *flights;  /* under the reader's lock */
+	struct flight *flights; /* under the reader's lock */
 };
 
 struct reader {
@@ -35,7 +35,7 @@ struct reader {
 	uint64_t deadline_ns;
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
-	unsigned busy;         /* jobs that are queued or run; under lock */
+	unsigned busy;	       /* jobs that are queued or run; under lock */
 	atomic_bool cancelled; /* reader_free() was called */
 	char last_error[512];  /* under lock */
 	struct log_limit error_log;
@@ -45,7 +45,8 @@ struct reader {
 
 enum request_state { RQ_FREE, RQ_ATTACHED, RQ_RUNNING };
 
-void reader_count(struct reader *r, struct reader_layer_state *l, size_t counter_offset, uint64_t n);
+void reader_count(struct reader *r, struct reader_layer_state *l, size_t counter_offset,
+		  uint64_t n);
 #define COUNT(r, l, name, n) reader_count(r, l, offsetof(struct counters, name), n)
 
 /* Attaches rq to the flight that brings its first missing chunk, starting one when there is none.

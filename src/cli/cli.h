@@ -17,34 +17,34 @@
 #include "morsel.h"
 
 enum option_id { /* in the order of the table in options.c */
-	OPT_CACHE_DIR,
-	OPT_CACHE_SIZE,
-	OPT_PLATFORM,
-	OPT_INSECURE,
-	OPT_TLS_VERIFY,
-	OPT_AUTHFILE,
-	OPT_OFFLINE,
-	OPT_PULL,
-	OPT_MAX_ENTRIES,
-	OPT_LOG_LEVEL,
-	OPT_VERBOSE,
-	OPT_QUIET,
-	OPT_PROGRESS,
-	OPT_FORMAT,
-	OPT_FOREGROUND,
-	OPT_READY_FD,
-	OPT_READ_TIMEOUT,
-	OPT_ALLOW_OTHER,
-	OPT_SUID,
-	OPT_DEV,
-	OPT_THREADS,
-	OPT_LOG_FILE,
-	OPT_LAZY,
-	OPT_LONG,
-	OPT_RECURSIVE,
-	OPT_HUMAN,
-	OPT_HELP,
-	OPT_COUNT,
+		 OPT_CACHE_DIR,
+		 OPT_CACHE_SIZE,
+		 OPT_PLATFORM,
+		 OPT_INSECURE,
+		 OPT_TLS_VERIFY,
+		 OPT_AUTHFILE,
+		 OPT_OFFLINE,
+		 OPT_PULL,
+		 OPT_MAX_ENTRIES,
+		 OPT_LOG_LEVEL,
+		 OPT_VERBOSE,
+		 OPT_QUIET,
+		 OPT_PROGRESS,
+		 OPT_FORMAT,
+		 OPT_FOREGROUND,
+		 OPT_READY_FD,
+		 OPT_READ_TIMEOUT,
+		 OPT_ALLOW_OTHER,
+		 OPT_SUID,
+		 OPT_DEV,
+		 OPT_THREADS,
+		 OPT_LOG_FILE,
+		 OPT_LAZY,
+		 OPT_LONG,
+		 OPT_RECURSIVE,
+		 OPT_HUMAN,
+		 OPT_HELP,
+		 OPT_COUNT,
 };
 
 enum progress_mode { PROGRESS_AUTO, PROGRESS_TTY, PROGRESS_NONE };
@@ -58,17 +58,17 @@ struct cli {
 	bool json;
 	bool quiet;
 	enum progress_mode progress;
-	FILE *log;         /* stderr, or --log-file */
+	FILE *log; /* stderr, or --log-file */
 	void *progress_state;
 	struct morsel_error err;
 };
 
 struct verb {
 	const char *name;
-	const char *usage;  /* arguments, as shown */
+	const char *usage; /* arguments, as shown */
 	const char *summary;
-	uint64_t options;   /* bits of enum option_id */
-	int min_args, max_args; /* max < 0: any number */
+	uint64_t options;	   /* bits of enum option_id */
+	int min_args, max_args;	   /* max < 0: any number */
 	int (*run)(struct cli *c); /* exit code */
 };
 

@@ -100,15 +100,15 @@ static json_t *json_name(const char *name)
 static void emit_json(struct listing *l, const char *path, const struct morsel_stat *st)
 {
 	static const char *const types[16] = {
-		[1] = "fifo", [2] = "char", [4] = "dir", [6] = "block",
+		[1] = "fifo", [2] = "char",	[4] = "dir",	[6] = "block",
 		[8] = "reg",  [10] = "symlink", [12] = "socket"};
 	const char *type = types[st->mode >> 12 & 15];
 	json_t *check = json_string(path);
 	char buf[4096];
 	const char *link = link_text(l, st, buf);
 	json_t *o = json_pack("{s:o, s:s, s:s*, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "path",
-			      json_name(path), "type", type ? type : "unknown", "mode", NULL, "size",
-			      (json_int_t)st->size, "uid", (json_int_t)st->uid, "gid",
+			      json_name(path), "type", type ? type : "unknown", "mode", NULL,
+			      "size", (json_int_t)st->size, "uid", (json_int_t)st->uid, "gid",
 			      (json_int_t)st->gid, "nlink", (json_int_t)st->nlink, "mtime",
 			      (json_int_t)st->mtime_s, "mtime_ns", (json_int_t)st->mtime_ns, "ino",
 			      (json_int_t)st->ino);
@@ -122,7 +122,8 @@ static void emit_json(struct listing *l, const char *path, const struct morsel_s
 	json_array_append_new(l->json, o);
 }
 
-static void emit(struct listing *l, const char *path, const char *name, const struct morsel_stat *st)
+static void emit(struct listing *l, const char *path, const char *name,
+		 const struct morsel_stat *st)
 {
 	char buf[4096];
 	const char *link;
@@ -210,7 +211,8 @@ static int list_dir(struct listing *parent, const char *path)
 
 static int ls_run(struct cli *c, struct morsel_image *img)
 {
-	struct listing l = {.c = c, .img = img, .first = true, .json = c->json ? json_array() : NULL};
+	struct listing l = {
+		.c = c, .img = img, .first = true, .json = c->json ? json_array() : NULL};
 	const char *path = c->n_args > 1 ? c->args[1] : "/";
 	unsigned flags = option_given(c, OPT_LONG) ? MORSEL_NOFOLLOW : 0;
 	struct morsel_stat st;

@@ -72,10 +72,11 @@ static void show_mount(const json_t *o)
 	printf("opened     in %" PRId64 " ms, %" PRId64 " requests, %s fetched\n",
 	       (int64_t)int_of(o, "open_ms"), (int64_t)int_of(index, "requests"),
 	       size_of(index, "bytes_fetched", a));
-	printf("since then %" PRId64 " requests, %s fetched, %s served\n", (int64_t)int_of(o, "requests"),
-	       size_of(o, "bytes_fetched", a), size_of(o, "bytes_served", b));
-	printf("reads      %" PRId64 ": %" PRId64 " hits, %" PRId64 " waits (%.1f ms in all), %" PRId64
-	       " errors\n",
+	printf("since then %" PRId64 " requests, %s fetched, %s served\n",
+	       (int64_t)int_of(o, "requests"), size_of(o, "bytes_fetched", a),
+	       size_of(o, "bytes_served", b));
+	printf("reads      %" PRId64 ": %" PRId64 " hits, %" PRId64
+	       " waits (%.1f ms in all), %" PRId64 " errors\n",
 	       (int64_t)int_of(o, "reads"), (int64_t)int_of(o, "hits"), (int64_t)int_of(o, "waits"),
 	       (double)int_of(o, "wait_ns") / 1e6, (int64_t)int_of(o, "read_errors"));
 	if (why)
@@ -114,7 +115,8 @@ static void show_image(const json_t *o)
 	       text_of(o, "platform"), text_of(o, "created"),
 	       json_array_size(json_object_get(o, "layers")), size_of(o, "size", s),
 	       (int64_t)int_of(o, "lazy_layers"));
-	printf("%-12s %-5s %8s %8s %15s  %s\n", "FORMAT", "LAZY", "SIZE", "FILES", "PRESENT", "LAYER");
+	printf("%-12s %-5s %8s %8s %15s  %s\n", "FORMAT", "LAZY", "SIZE", "FILES", "PRESENT",
+	       "LAYER");
 	json_array_foreach (json_object_get(o, "layers"), i, l) {
 		char present[40] = "-", files[24] = "-";
 
@@ -173,7 +175,8 @@ static void show_cache_items(const json_t *o)
 		time_t used = int_of(it, "used");
 		struct tm tm;
 
-		if (!used || !gmtime_r(&used, &tm) || !strftime(date, sizeof(date), "%Y-%m-%d %H:%M", &tm))
+		if (!used || !gmtime_r(&used, &tm) ||
+		    !strftime(date, sizeof(date), "%Y-%m-%d %H:%M", &tm))
 			strcpy(date, "-");
 		printf("%-6s %-12s %8s  %-16s  %s%s\n", text_of(it, "kind"), text_of(it, "format"),
 		       size_of(it, "bytes", size), date, text_of(it, "name"),
@@ -223,7 +226,8 @@ static int cache_verify(struct cli *c, struct morsel *m)
 	r = report(c, json, show_cache_items);
 	if (damaged)
 		fprintf(stderr,
-			"morsel: %" PRId64 " items of the cache were damaged and have been removed; they are fetched "
+			"morsel: %" PRId64
+			" items of the cache were damaged and have been removed; they are fetched "
 			"again when needed\n",
 			(int64_t)damaged);
 	return r ? r : damaged ? 6 : 0;

@@ -13,15 +13,16 @@
 
 struct option_info {
 	const char *name;
-	char letter;     /* 0 = none */
+	char letter;	 /* 0 = none */
 	const char *arg; /* NULL: a flag */
-	bool optional;   /* the argument may be left out ("--tls-verify" = "=true") */
-	bool env;        /* MORSEL_<NAME> sets it too */
+	bool optional;	 /* the argument may be left out ("--tls-verify" = "=true") */
+	bool env;	 /* MORSEL_<NAME> sets it too */
 	const char *help;
 };
 
 static const struct option_info infos[OPT_COUNT] = {
-	[OPT_CACHE_DIR] = {"cache-dir", 0, "DIR", .env = true, .help = "where fetched data is kept"},
+	[OPT_CACHE_DIR] = {"cache-dir", 0, "DIR", .env = true,
+			   .help = "where fetched data is kept"},
 	[OPT_CACHE_SIZE] = {"cache-size", 0, "SIZE", .env = true,
 			    .help = "bound of the cache, e.g. 20G (default 10G)"},
 	[OPT_PLATFORM] = {"platform", 0, "OS/ARCH[/VARIANT]", .env = true,
@@ -32,8 +33,9 @@ static const struct option_info infos[OPT_COUNT] = {
 	[OPT_AUTHFILE] = {"authfile", 0, "FILE", .env = true,
 			  .help = "credentials (default: podman's and docker's places)"},
 	[OPT_OFFLINE] = {"offline", 0, NULL, .env = true, .help = "never dial; use the cache only"},
-	[OPT_PULL] = {"pull", 0, "POLICY", .env = true,
-		      .help = "when to ask what a tag names: newer (default), missing, always, never"},
+	[OPT_PULL] =
+		{"pull", 0, "POLICY", .env = true,
+		 .help = "when to ask what a tag names: newer (default), missing, always, never"},
 	[OPT_MAX_ENTRIES] = {"max-entries", 0, "N", .env = true,
 			     .help = "files an image may have (default 1000000)"},
 	[OPT_LOG_LEVEL] = {"log-level", 0, "LEVEL", .env = true,
@@ -52,8 +54,9 @@ static const struct option_info infos[OPT_COUNT] = {
 	[OPT_SUID] = {"suid", 0, NULL, .help = "honour setuid bits and file capabilities (root)"},
 	[OPT_DEV] = {"dev", 0, NULL, .help = "let device nodes work (root)"},
 	[OPT_THREADS] = {"threads", 0, "N", .help = "threads that answer the kernel"},
-	[OPT_LOG_FILE] = {"log-file", 0, "FILE", .env = true,
-			  .help = "append the log there (the default is stderr, lost in the background)"},
+	[OPT_LOG_FILE] =
+		{"log-file", 0, "FILE", .env = true,
+		 .help = "append the log there (the default is stderr, lost in the background)"},
 	[OPT_LAZY] = {"lazy", 'z', NULL, .help = "detach now, even when in use"},
 	[OPT_LONG] = {"long", 'l', NULL, .help = "mode, links, owner, size, time"},
 	[OPT_RECURSIVE] = {"recursive", 'R', NULL, .help = "subdirectories too"},
@@ -71,12 +74,15 @@ static void env_name(const char *name, char out[static 40])
 	size_t n = (size_t)snprintf(out, 40, "MORSEL_%s", name);
 
 	for (size_t i = 0; i < n; i++)
-		out[i] = out[i] == '-' ? '_' : (char)(out[i] >= 'a' && out[i] <= 'z' ? out[i] - 32 : out[i]);
+		out[i] = out[i] == '-'
+				 ? '_'
+				 : (char)(out[i] >= 'a' && out[i] <= 'z' ? out[i] - 32 : out[i]);
 }
 
 void options_help(const struct verb *verb, FILE *f)
 {
-	fprintf(f, "usage: morsel %s %s\n\n%s\n\noptions:\n", verb->name, verb->usage, verb->summary);
+	fprintf(f, "usage: morsel %s %s\n\n%s\n\noptions:\n", verb->name, verb->usage,
+		verb->summary);
 	for (int i = 0; i < OPT_COUNT; i++) {
 		char left[64], letter[5] = "   ";
 
@@ -238,7 +244,8 @@ static void environment_read(struct cli *c)
 int options_read(struct cli *c, int argc, char **argv)
 {
 	struct option longs[OPT_COUNT + 1] = {0};
-	char shorts[OPT_COUNT + 2] = ":"; /* a missing argument is told apart from an unknown option */
+	char shorts[OPT_COUNT + 2] =
+		":"; /* a missing argument is told apart from an unknown option */
 	size_t n = 0, s = 1;
 	int ch, verbose = 0;
 
@@ -246,7 +253,7 @@ int options_read(struct cli *c, int argc, char **argv)
 		if (!takes(c->verb, i))
 			continue;
 		longs[n++] = (struct option){infos[i].name,
-					     !infos[i].arg ? no_argument
+					     !infos[i].arg	 ? no_argument
 					     : infos[i].optional ? optional_argument
 								 : required_argument,
 					     NULL, 256 + i};
@@ -260,7 +267,9 @@ int options_read(struct cli *c, int argc, char **argv)
 		int id = ch - 256;
 
 		if (ch == '?' || ch == ':')
-			return usage_error(c, "%s %s", ch == ':' ? "an argument is missing after" : "unknown option",
+			return usage_error(c, "%s %s",
+					   ch == ':' ? "an argument is missing after"
+						     : "unknown option",
 					   argv[optind - 1]);
 		for (int i = 0; ch < 256 && i < OPT_COUNT; i++)
 			if (infos[i].letter == ch && takes(c->verb, i))

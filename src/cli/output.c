@@ -20,7 +20,8 @@ int usage_error(const struct cli *c, const char *fmt, ...)
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "; see \"morsel help%s%s\"\n", c->verb ? " " : "", c->verb ? c->verb->name : "");
+	fprintf(stderr, "; see \"morsel help%s%s\"\n", c->verb ? " " : "",
+		c->verb ? c->verb->name : "");
 	return 2;
 }
 

@@ -41,8 +41,8 @@ static void bar_draw(struct bar *b, const struct morsel_progress *p, double elap
 	format_size(p->done_bytes, done);
 	format_size(p->total_bytes, total);
 	format_size((uint64_t)per_s, rate);
-	fprintf(stderr, "\r[%s] %s/%s  %s/s  layer %u/%u", cells, done, total, rate,
-		p->layers_done, p->layers_total);
+	fprintf(stderr, "\r[%s] %s/%s  %s/s  layer %u/%u", cells, done, total, rate, p->layers_done,
+		p->layers_total);
 	if (per_s > 0 && p->total_bytes > p->done_bytes)
 		fprintf(stderr, "  %.0fs left", (double)(p->total_bytes - p->done_bytes) / per_s);
 	fputs("\033[K", stderr);
@@ -70,8 +70,8 @@ void progress_init(struct cli *c)
 	if (!b)
 		return;
 	b->enabled = c->progress == PROGRESS_TTY ||
-		     (c->progress == PROGRESS_AUTO && !c->quiet && isatty(2) && term && strcmp(term, "dumb") &&
-		      c->options.log_level < MORSEL_LOG_DEBUG);
+		     (c->progress == PROGRESS_AUTO && !c->quiet && isatty(2) && term &&
+		      strcmp(term, "dumb") && c->options.log_level < MORSEL_LOG_DEBUG);
 	c->progress_state = b;
 	if (b->enabled)
 		c->options.progress = progress_show;

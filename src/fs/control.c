@@ -53,7 +53,8 @@ int control_path(dev_t dev, bool create, char *out, size_t n, struct error *err)
 	if (lstat(dir, &st) < 0)
 		return error_set_errno(err, -errno, "%s (where control sockets are)", dir);
 	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || st.st_mode & 077)
-		return error_set(err, -EACCES, "%s must be a directory of yours with mode 0700", dir);
+		return error_set(err, -EACCES, "%s must be a directory of yours with mode 0700",
+				 dir);
 	if ((size_t)snprintf(out, n, "%s/%u-%u.sock", dir, major(dev), minor(dev)) >= n)
 		return -ENAMETOOLONG;
 	return 0;
@@ -64,7 +65,8 @@ static bool peer_is_allowed(int fd)
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 
-	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) && (cred.uid == geteuid() || !cred.uid);
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) &&
+	       (cred.uid == geteuid() || !cred.uid);
 }
 
 static void client_accept(struct control_server *c)

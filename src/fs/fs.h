@@ -14,15 +14,15 @@
 struct fs_params {
 	const struct seam *seam;
 	const struct log *log;
-	const struct erofs *image;   /* borrowed */
-	struct reader *reader;       /* borrowed */
-	struct counters *counters;   /* borrowed */
+	const struct erofs *image; /* borrowed */
+	struct reader *reader;	   /* borrowed */
+	struct counters *counters; /* borrowed */
 	const char *mountpoint;
-	const char *fsname;          /* the reference verbatim; subtype is "morsel" */
-	bool allow_other;            /* always brings default_permissions */
-	bool suid, dev;              /* root only; also shows security.capability */
-	unsigned threads;            /* 0 = default */
-	uint64_t used_bytes;         /* statfs: sum of file sizes; 0 = from the image's devices */
+	const char *fsname;  /* the reference verbatim; subtype is "morsel" */
+	bool allow_other;    /* always brings default_permissions */
+	bool suid, dev;	     /* root only; also shows security.capability */
+	unsigned threads;    /* 0 = default */
+	uint64_t used_bytes; /* statfs: sum of file sizes; 0 = from the image's devices */
 	/* Answers a control request ("stat"): JSON text, freed by the caller; NULL = no memory. */
 	char *(*control)(void *userdata, const char *request);
 	void *control_userdata;
@@ -35,8 +35,8 @@ int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err);
 /* Calls ready() once the mount has answered a first request (or at once when the kernel's INIT
  * was served), then serves until unmounted, fs_stop(), SIGTERM or SIGINT. 0, or -errno. */
 int fs_serve(struct fs *f, void (*ready)(void *userdata), void *userdata, struct error *err);
-void fs_stop(struct fs *f);   /* any thread, any signal handler */
-void fs_free(struct fs *f);   /* unmounts when still mounted; accepts NULL */
+void fs_stop(struct fs *f); /* any thread, any signal handler */
+void fs_free(struct fs *f); /* unmounts when still mounted; accepts NULL */
 DEFINE_CLEANUP(struct fs *, fs_free)
 
 /* Unmounts DIR and waits (<= 10 s) until its server is gone. lazy: MNT_DETACH.

@@ -22,7 +22,7 @@ struct fs {
 	struct control_server *control;
 	pthread_mutex_t lock;
 	pthread_cond_t parked_gone;
-	unsigned parked;          /* requests that wait for the reader; under lock */
+	unsigned parked;	  /* requests that wait for the reader; under lock */
 	_Atomic uint64_t last_ns; /* when the last request came: decides whether to spin */
 	uint64_t used_blocks;
 };

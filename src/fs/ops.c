@@ -41,7 +41,8 @@ static void stat_fill(const struct fs *f, const struct erofs_inode *ino, struct 
 	st->st_atim = st->st_ctim = st->st_mtim;
 }
 
-static void entry_fill(const struct fs *f, const struct erofs_inode *ino, struct fuse_entry_param *e)
+static void entry_fill(const struct fs *f, const struct erofs_inode *ino,
+		       struct fuse_entry_param *e)
 {
 	*e = (struct fuse_entry_param){.ino = nid_to_ino(f->p.image, ino->nid),
 				       .generation = 1,
@@ -53,11 +54,13 @@ static void entry_fill(const struct fs *f, const struct erofs_inode *ino, struct
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	conn->want |= conn->capable &
-		      (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS | FUSE_CAP_CACHE_SYMLINKS |
-		       FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_EXPORT_SUPPORT);
+		      (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+		       FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPEN_SUPPORT |
+		       FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_EXPORT_SUPPORT);
 	/* Always with attributes, never guessing; splice lost every measurement. */
-	conn->want &= ~(unsigned)(FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
-				  FUSE_CAP_SPLICE_MOVE | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE);
+	conn->want &= ~(unsigned)(FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_SPLICE_READ |
+				  FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
+				  FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE);
 	conn->max_read = FS_READ_MAX; /* as the mount option says */
 	conn->max_readahead = FS_READ_MAX;
 	conn->max_background = 256;
@@ -132,10 +135,11 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_readlink(req, text);
 }
 
-static size_t dirent_add(fuse_req_t req, struct fs *f, char *buf, size_t room, const struct erofs_dirent *d,
-			 bool plus, int *ret)
+static size_t dirent_add(fuse_req_t req, struct fs *f, char *buf, size_t room,
+			 const struct erofs_dirent *d, bool plus, int *ret)
 {
-	static const mode_t types[8] = {0, S_IFREG, S_IFDIR, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK, S_IFLNK};
+	static const mode_t types[8] = {0,	 S_IFREG, S_IFDIR,  S_IFCHR,
+					S_IFBLK, S_IFIFO, S_IFSOCK, S_IFLNK};
 	struct fuse_entry_param e;
 	struct erofs_inode ino;
 	char name[256];
@@ -184,12 +188,14 @@ static void readdir_common(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 		fuse_reply_buf(req, buf, used);
 }
 
-static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		       struct fuse_file_info *fi)
 {
 	readdir_common(req, ino, size, off, false);
 }
 
-static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+			   struct fuse_file_info *fi)
 {
 	readdir_common(req, ino, size, off, true);
 }
@@ -248,7 +254,9 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 	else if (r >= 0)
 		r = erofs_getxattr(f->p.image, &inode, name, buf, min_u64(size, FS_READ_MAX), &n);
 	if (r)
-		fuse_reply_err(req, r == EROFS_NO_ENTRY ? ENODATA : r == EROFS_RANGE ? ERANGE : reply_errno(r));
+		fuse_reply_err(req, r == EROFS_NO_ENTRY ? ENODATA
+				    : r == EROFS_RANGE	? ERANGE
+							: reply_errno(r));
 	else if (!size)
 		fuse_reply_xattr(req, n);
 	else

@@ -70,7 +70,8 @@ static bool task_is_dying(pid_t pid)
 
 		if (!strncmp(line, "State:\tZ", 8) || !strncmp(line, "State:\tX", 8))
 			dying = true;
-		if ((sscanf(line, "SigPnd: %llx", &set) == 1 || sscanf(line, "ShdPnd: %llx", &set) == 1) &&
+		if ((sscanf(line, "SigPnd: %llx", &set) == 1 ||
+		     sscanf(line, "ShdPnd: %llx", &set) == 1) &&
 		    set >> (9 - 1) & 1)
 			dying = true;
 	}
@@ -97,8 +98,12 @@ static void read_park(struct fs *f, fuse_req_t req, uint32_t device, uint64_t de
 	}
 	*p = (struct parked){.f = f, .req = req, .len = len, .pid = fuse_req_ctx(req)->pid};
 	pthread_mutex_init(&p->hooking, NULL);
-	p->rq = (struct reader_request){.layer = device, .dev_off = dev_off, .len = len, .buf = p->buf,
-					.done = parked_done, .userdata = p};
+	p->rq = (struct reader_request){.layer = device,
+					.dev_off = dev_off,
+					.len = len,
+					.buf = p->buf,
+					.done = parked_done,
+					.userdata = p};
 	pthread_mutex_lock(&f->lock);
 	f->parked++;
 	pthread_mutex_unlock(&f->lock);
@@ -113,7 +118,8 @@ static void read_park(struct fs *f, fuse_req_t req, uint32_t device, uint64_t de
 }
 
 /* The first answer comes from the thread's buffer; only what must wait costs an allocation. */
-static void read_range(struct fs *f, fuse_req_t req, uint32_t device, uint64_t dev_off, uint32_t len)
+static void read_range(struct fs *f, fuse_req_t req, uint32_t device, uint64_t dev_off,
+		       uint32_t len)
 {
 	uint8_t *buf = fs_thread_buffer();
 

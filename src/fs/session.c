@@ -18,7 +18,7 @@
 #include "fs/fs_impl.h"
 
 #define THREADS_DEFAULT 4
-#define SPIN_NS (50 * 1000)          /* how long to look again */
+#define SPIN_NS (50 * 1000)	     /* how long to look again */
 #define SPIN_IDLE_NS (2 * NS_PER_MS) /* after how long without requests not to */
 
 struct serve {
@@ -36,8 +36,8 @@ static int session_args(const struct fs_params *p, struct fuse_args *args)
 	char *opts = NULL, text[256];
 	int r;
 
-	snprintf(text, sizeof(text), "ro,subtype=morsel,max_read=%u%s%s%s%s", FS_READ_MAX, p->suid ? ",suid" : "",
-		 p->dev ? ",dev" : "", p->allow_other ? ",allow_other" : "",
+	snprintf(text, sizeof(text), "ro,subtype=morsel,max_read=%u%s%s%s%s", FS_READ_MAX,
+		 p->suid ? ",suid" : "", p->dev ? ",dev" : "", p->allow_other ? ",allow_other" : "",
 		 p->allow_other || !geteuid() ? ",default_permissions" : "");
 	if (asprintf(&fsname, "fsname=%s", p->fsname) < 0) {
 		fsname = NULL;
@@ -64,16 +64,24 @@ static int mountpoint_check(const struct fs_params *p, struct error *err)
 	if (stat(p->mountpoint, &st) < 0)
 		return error_set_errno(err, -errno, "can't mount on %s", p->mountpoint);
 	if (!S_ISDIR(st.st_mode))
-		return error_set(err, -ENOTDIR, "can't mount on %s: it is not a directory", p->mountpoint);
+		return error_set(err, -ENOTDIR, "can't mount on %s: it is not a directory",
+				 p->mountpoint);
 	if (access("/dev/fuse", F_OK) < 0)
-		return error_set(err, -ENODEV, "can't mount on %s: there is no /dev/fuse; load the kernel's fuse module",
-				 p->mountpoint);
+		return error_set(
+			err, -ENODEV,
+			"can't mount on %s: there is no /dev/fuse; load the kernel's fuse module",
+			p->mountpoint);
 	if (geteuid() && access("/dev/fuse", R_OK | W_OK) < 0)
-		return error_set(err, -EACCES, "can't mount on %s: you may not open /dev/fuse; ask for mode 0666 on it",
-				 p->mountpoint);
-	if (geteuid() && access("/usr/bin/fusermount3", X_OK) < 0 && access("/bin/fusermount3", X_OK) < 0)
-		return error_set(err, -ENOENT, "can't mount on %s: users need fusermount3; install the package fuse3",
-				 p->mountpoint);
+		return error_set(
+			err, -EACCES,
+			"can't mount on %s: you may not open /dev/fuse; ask for mode 0666 on it",
+			p->mountpoint);
+	if (geteuid() && access("/usr/bin/fusermount3", X_OK) < 0 &&
+	    access("/bin/fusermount3", X_OK) < 0)
+		return error_set(
+			err, -ENOENT,
+			"can't mount on %s: users need fusermount3; install the package fuse3",
+			p->mountpoint);
 	return 0;
 }
 
@@ -135,13 +143,16 @@ int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err)
 	if (fuse_session_mount(f->se, p->mountpoint))
 		return error_set(err, -EIO, "can't mount on %s: %s", p->mountpoint,
 				 p->allow_other && geteuid()
-					 ? "fusermount3 refused; allow_other needs user_allow_other in /etc/fuse.conf"
-					 : "the kernel or fusermount3 refused; is something mounted there, or do you "
+					 ? "fusermount3 refused; allow_other needs "
+					   "user_allow_other in /etc/fuse.conf"
+					 : "the kernel or fusermount3 refused; is something "
+					   "mounted there, or do you "
 					   "not own it?");
 	f->mounted = true;
 	r = mount_lookup(f->p.mountpoint, &m);
 	if (r < 0)
-		return error_set_errno(err, r, "%s was mounted, but is not in /proc/self/mountinfo", p->mountpoint);
+		return error_set_errno(err, r, "%s was mounted, but is not in /proc/self/mountinfo",
+				       p->mountpoint);
 	readahead_raise(m.dev);
 	r = control_start(f, m.dev, &f->control, err);
 	if (r < 0)
@@ -214,7 +225,8 @@ static void *serve_thread(void *arg)
 			break;
 		}
 		fuse_session_process_buf(s->f->se, &buf);
-		atomic_store_explicit(&s->f->last_ns, seam->monotonic_ns(seam), memory_order_relaxed);
+		atomic_store_explicit(&s->f->last_ns, seam->monotonic_ns(seam),
+				      memory_order_relaxed);
 		ready_call(s->f); /* the first request is INIT: now the mount answers */
 	}
 	free(buf.mem);
@@ -224,7 +236,8 @@ static void *serve_thread(void *arg)
 static int threads_run(struct serve *s, unsigned n, int signal_fd)
 {
 	pthread_t threads[64];
-	struct pollfd fds[2] = {{.fd = signal_fd, .events = POLLIN}, {.fd = s->stop_fd, .events = POLLIN}};
+	struct pollfd fds[2] = {{.fd = signal_fd, .events = POLLIN},
+				{.fd = s->stop_fd, .events = POLLIN}};
 	unsigned started = 0;
 
 	while (started < n && !pthread_create(&threads[started], NULL, serve_thread, s))

@@ -25,7 +25,8 @@ static void octal_unescape(char *s)
 	char *out = s;
 
 	for (; *s; s++) {
-		if (*s == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
+		if (*s == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
+		    s[3] >= '0' && s[3] <= '7') {
 			*out++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
 			s += 3;
 		} else
@@ -91,7 +92,8 @@ static int dir_resolve(const char *dir, char out[PATH_MAX], struct error *err)
 	while (n > 1 && own[n - 1] == '/')
 		own[--n] = 0;
 	slash = strrchr(own, '/');
-	if (!strcmp(own, ".") || !strcmp(own, "..") || !strcmp(own, "/") || (slash && !strncmp(slash, "/..", 3))) {
+	if (!strcmp(own, ".") || !strcmp(own, "..") || !strcmp(own, "/") ||
+	    (slash && !strncmp(slash, "/..", 3))) {
 		if (!realpath(own, out))
 			return error_set_errno(err, -errno, "%s", dir);
 		return 0;
@@ -100,12 +102,14 @@ static int dir_resolve(const char *dir, char out[PATH_MAX], struct error *err)
 		*slash = 0;
 	if (!realpath(slash ? (*own ? own : "/") : ".", parent))
 		return error_set_errno(err, -errno, "%s", dir);
-	if ((size_t)snprintf(out, PATH_MAX, "%s/%s", strcmp(parent, "/") ? parent : "", slash ? slash + 1 : own) >= PATH_MAX)
+	if ((size_t)snprintf(out, PATH_MAX, "%s/%s", strcmp(parent, "/") ? parent : "",
+			     slash ? slash + 1 : own) >= PATH_MAX)
 		return -ENAMETOOLONG;
 	return 0;
 }
 
-static int morsel_mount_find(const char *dir, char path[PATH_MAX], struct mount_info *ret, struct error *err)
+static int morsel_mount_find(const char *dir, char path[PATH_MAX], struct mount_info *ret,
+			     struct error *err)
 {
 	int r = dir_resolve(dir, path, err);
 
@@ -147,9 +151,13 @@ int fs_control(const char *dir, const char *request, char **ret, struct error *e
 		return r;
 	fd = socket_connect(sock);
 	if (fd < 0)
-		return error_set_errno(err, fd, "%s: can't ask its server (%s); only the owner of the mount can", dir,
-				       sock);
-	r = send(fd, request, strlen(request), MSG_NOSIGNAL) < 0 || send(fd, "\n", 1, MSG_NOSIGNAL) < 0 ? -errno : 0;
+		return error_set_errno(
+			err, fd, "%s: can't ask its server (%s); only the owner of the mount can",
+			dir, sock);
+	r = send(fd, request, strlen(request), MSG_NOSIGNAL) < 0 ||
+			    send(fd, "\n", 1, MSG_NOSIGNAL) < 0
+		    ? -errno
+		    : 0;
 	while (r >= 0) {
 		struct pollfd p = {.fd = fd, .events = POLLIN};
 		char piece[4096];
@@ -163,7 +171,8 @@ int fs_control(const char *dir, const char *request, char **ret, struct error *e
 		r = buf_append(&reply, piece, (size_t)n);
 	}
 	if (r < 0 || !reply.len || !buf_str(&reply))
-		return error_set_errno(err, r < 0 ? r : -EACCES, "%s: its server did not answer", dir);
+		return error_set_errno(err, r < 0 ? r : -EACCES, "%s: its server did not answer",
+				       dir);
 	*ret = (char *)steal_ptr(reply.data);
 	reply.len = reply.cap = 0;
 	return 0;
@@ -171,7 +180,8 @@ int fs_control(const char *dir, const char *request, char **ret, struct error *e
 
 static int fusermount(const char *path, bool lazy)
 {
-	char *const argv[] = {(char *)"fusermount3", (char *)"-u", (char *)(lazy ? "-qz" : "-q"), (char *)"--", (char *)path, NULL};
+	char *const argv[] = {(char *)"fusermount3", (char *)"-u", (char *)(lazy ? "-qz" : "-q"),
+			      (char *)"--",	     (char *)path, NULL};
 	extern char **environ;
 	pid_t pid;
 	int status, r = posix_spawnp(&pid, "fusermount3", NULL, NULL, argv, environ);
@@ -214,7 +224,8 @@ int fs_umount(const char *dir, bool lazy, struct error *err)
 	else
 		r = umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0 ? -errno : 0;
 	if (r == -EBUSY)
-		return error_set(err, r, "%s is in use; end what uses it, or detach it with -z", dir);
+		return error_set(err, r, "%s is in use; end what uses it, or detach it with -z",
+				 dir);
 	if (r < 0)
 		return error_set_errno(err, r, "can't unmount %s", dir);
 	if (!lazy)

@@ -6,8 +6,9 @@ static bool is_empty_member(const uint8_t *p, size_t n, uint16_t extra)
 {
 	static const uint8_t end[] = {1, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0};
 
-	return p[0] == 0x1f && p[1] == 0x8b && p[2] == 8 && p[3] == 4 && le16_get(p + 10) == extra &&
-	       n == 12u + extra + sizeof(end) && !memcmp(p + 12 + extra, end, sizeof(end));
+	return p[0] == 0x1f && p[1] == 0x8b && p[2] == 8 && p[3] == 4 &&
+	       le16_get(p + 10) == extra && n == 12u + extra + sizeof(end) &&
+	       !memcmp(p + 12 + extra, end, sizeof(end));
 }
 
 /* Sixteen lower-case hex digits and "STARGZ". */
@@ -33,7 +34,8 @@ static bool subfield(const uint8_t *p, uint16_t len)
 	return p[0] == 'S' && p[1] == 'G' && le16_get(p + 2) == len;
 }
 
-int estargz_footer_parse(const void *tail, size_t n, uint64_t blob_bytes, struct estargz_footer *ret)
+int estargz_footer_parse(const void *tail, size_t n, uint64_t blob_bytes,
+			 struct estargz_footer *ret)
 {
 	const uint8_t *end = (const uint8_t *)tail + n;
 	struct estargz_footer f = {0};

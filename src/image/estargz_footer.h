@@ -10,7 +10,7 @@
 
 enum estargz_footer_kind {
 	ESTARGZ_FOOTER = 1,   /* 51 bytes */
-	ESTARGZ_LEGACY,       /* 47 bytes: stargz, without the subfield's header */
+	ESTARGZ_LEGACY,	      /* 47 bytes: stargz, without the subfield's header */
 	ESTARGZ_EXTERNAL_TOC, /* 46 bytes: the table is in another image */
 };
 
@@ -24,8 +24,9 @@ struct estargz_footer {
 
 enum { ESTARGZ_NO_FOOTER = 1 };
 
-/* tail: the last n bytes of a blob of blob_bytes. 0; ESTARGZ_NO_FOOTER also for an offset that can't
- * be: such a blob is gzip like any other. */
-int estargz_footer_parse(const void *tail, size_t n, uint64_t blob_bytes, struct estargz_footer *ret);
+/* tail: the last n bytes of a blob of blob_bytes. 0; ESTARGZ_NO_FOOTER also for an offset that
+ * can't be: such a blob is gzip like any other. */
+int estargz_footer_parse(const void *tail, size_t n, uint64_t blob_bytes,
+			 struct estargz_footer *ret);
 
 #endif

@@ -18,8 +18,8 @@
 struct toc_chunk {
 	uint64_t offset, inner; /* member, and bytes of its output to skip */
 	uint64_t file_off, len;
-	uint32_t file;          /* index into files */
-	uint32_t seq;           /* keeps the sort stable */
+	uint32_t file; /* index into files */
+	uint32_t seq;  /* keeps the sort stable */
 	uint8_t digest[32];
 };
 
@@ -33,8 +33,8 @@ struct estargz_index {
 	struct layer_builder *b;
 	const struct index_source *in;
 	struct buf chunks, files; /* of the structs above */
-	bool open;                /* the last file still takes chunks */
-	uint64_t open_off;        /* where its next chunk starts */
+	bool open;		  /* the last file still takes chunks */
+	uint64_t open_off;	  /* where its next chunk starts */
 	struct digest open_digest;
 	struct error *err;
 };
@@ -42,7 +42,8 @@ struct estargz_index {
 static int refuse(struct estargz_index *x, int code, const struct toc_entry *e, const char *what)
 {
 	return error_set(x->err, code, "the table of contents: \"%.*s\": %s",
-			 (int)min_u64(e->name.len, 120), e->name.len ? (char *)e->name.data : "", what);
+			 (int)min_u64(e->name.len, 120), e->name.len ? (char *)e->name.data : "",
+			 what);
 }
 
 static struct toc_file *last_file(struct estargz_index *x)
@@ -57,19 +58,21 @@ static int file_close(struct estargz_index *x)
 		return 0;
 	x->open = false;
 	if (x->open_off != last_file(x)->size)
-		return error_set(x->err, -EBADMSG,
-				 "the table of contents: the chunks of a file have %llu of its %llu bytes",
-				 (unsigned long long)x->open_off, (unsigned long long)last_file(x)->size);
+		return error_set(
+			x->err, -EBADMSG,
+			"the table of contents: the chunks of a file have %llu of its %llu bytes",
+			(unsigned long long)x->open_off, (unsigned long long)last_file(x)->size);
 	return 0;
 }
 
 static int chunk_add(struct estargz_index *x, const struct toc_entry *e)
 {
 	struct toc_file *f = last_file(x);
-	struct toc_chunk c = {
-		.offset = e->offset, .inner = e->inner_offset, .file_off = e->chunk_offset,
-		.file = (uint32_t)(f - (struct toc_file *)x->files.data),
-		.seq = (uint32_t)(x->chunks.len / sizeof(c))};
+	struct toc_chunk c = {.offset = e->offset,
+			      .inner = e->inner_offset,
+			      .file_off = e->chunk_offset,
+			      .file = (uint32_t)(f - (struct toc_file *)x->files.data),
+			      .seq = (uint32_t)(x->chunks.len / sizeof(c))};
 	const struct digest *d = &e->chunk_digest;
 	uint64_t left = f->size - x->open_off;
 
@@ -96,8 +99,8 @@ static int chunk_add(struct estargz_index *x, const struct toc_entry *e)
 
 static int file_open(struct estargz_index *x, const struct toc_entry *e, uint64_t entry)
 {
-	struct toc_file f = {.entry = entry, .size = e->size,
-			     .first = x->chunks.len / sizeof(struct toc_chunk)};
+	struct toc_file f = {
+		.entry = entry, .size = e->size, .first = x->chunks.len / sizeof(struct toc_chunk)};
 	int r = buf_append(&x->files, &f, sizeof(f));
 
 	if (r < 0)
@@ -118,8 +121,9 @@ static uint32_t type_of(const struct toc_entry *e)
 	static const struct {
 		const char *name;
 		uint32_t type;
-	} types[] = {{"reg", S_IFREG},	{"dir", S_IFDIR},   {"symlink", S_IFLNK}, {"hardlink", S_IFREG},
-		     {"char", S_IFCHR}, {"block", S_IFBLK}, {"fifo", S_IFIFO}};
+	} types[] = {{"reg", S_IFREG},	    {"dir", S_IFDIR},  {"symlink", S_IFLNK},
+		     {"hardlink", S_IFREG}, {"char", S_IFCHR}, {"block", S_IFBLK},
+		     {"fifo", S_IFIFO}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
 		if (is(&e->type, types[i].name))
@@ -212,8 +216,9 @@ static int entry_add(struct estargz_index *x, const struct toc_entry *e)
 	r = layer_builder_add_entry(x->b, &m, path, len, link, link_len, e->attributes.xattrs.data,
 				    xattr_len);
 	if (r == -E2BIG)
-		return error_set(x->err, r,
-				 "the layer has more entries than the limit allows (--max-entries)");
+		return error_set(
+			x->err, r,
+			"the layer has more entries than the limit allows (--max-entries)");
 	if (r >= 0 && S_ISREG(m.mode) && m.size)
 		r = file_open(x, e, layer_builder_header(x->b)->n_entries - 1);
 	return r;
@@ -275,12 +280,14 @@ static int tables_build(struct estargz_index *x)
 			e->data_off = device;
 			device = align_up(device + f->size, DEVICE_BLOCK);
 			if (device > DEVICE_MAX)
-				return error_set(x->err, -E2BIG, "the layer's files have more than 4 TiB");
+				return error_set(x->err, -E2BIG,
+						 "the layer's files have more than 4 TiB");
 			f->first = 0;
 		}
 		out.dev_off = e->data_off + c->file_off;
 		if (out.dev_off < end || (c->file_off && f->first != c->file_off))
-			return error_set(x->err, -EILSEQ, "the chunks of files are interleaved in the blob");
+			return error_set(x->err, -EILSEQ,
+					 "the chunks of files are interleaved in the blob");
 		f->first = c->file_off + c->len;
 		end = out.dev_off + c->len;
 		if (!i || c->offset != chunks[i - 1].offset)
@@ -384,8 +391,8 @@ static int member_decode(const struct layer_index *index, uint64_t span, struct 
 	return r;
 }
 
-static int estargz_decode(const struct layer_index *index, uint64_t first, uint64_t last, const void *in,
-			  size_t in_len, uint64_t chunk_first, uint64_t chunk_last,
+static int estargz_decode(const struct layer_index *index, uint64_t first, uint64_t last,
+			  const void *in, size_t in_len, uint64_t chunk_first, uint64_t chunk_last,
 			  const struct chunk_sink *sink)
 {
 	_cleanup_(freep) struct inflate_state *z = malloc(sizeof(*z));

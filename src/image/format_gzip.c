@@ -29,6 +29,7 @@
 struct block {
 	uint8_t *data;
 	size_t len;
+	bool cut; /* a span ends behind it */
 };
 
 struct consumer {
@@ -36,7 +37,7 @@ struct consumer {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct block blocks[N_BLOCKS]; /* a ring: [head, head + full) hold data */
-	unsigned head, full;           /* under lock, as done and result */
+	unsigned head, full;	       /* under lock, as done and result */
 	bool done;
 	int result;
 	struct error err;
@@ -62,6 +63,8 @@ static void *consumer_run(void *arg)
 		if (r >= 0) {
 			hasher_update(c->hash, b->data, b->len);
 			r = tar_index_feed(c->ix, b->data, b->len, &c->err);
+			if (r >= 0 && b->cut)
+				r = tar_index_cut(c->ix);
 		}
 		pthread_mutex_lock(&c->lock);
 		c->result = r;
@@ -83,6 +86,7 @@ static int consumer_next(struct consumer *c, struct block **ret)
 		pthread_cond_wait(&c->wake, &c->lock);
 	*ret = &c->blocks[(c->head + c->full) % N_BLOCKS];
 	(*ret)->len = 0;
+	(*ret)->cut = false;
 	r = c->result;
 	pthread_mutex_unlock(&c->lock);
 	return r;
@@ -179,16 +183,41 @@ static void window_push(struct gzip_index *g, const uint8_t *p, size_t n)
 	}
 }
 
+static void block_flush(struct gzip_index *g)
+{
+	if (g->block && (g->block->len || g->block->cut))
+		consumer_push(&g->c);
+	g->block = NULL;
+}
+
+static int block_cut(struct gzip_index *g)
+{
+	int r = g->block ? 0 : consumer_next(&g->c, &g->block);
+
+	if (r < 0)
+		return r;
+	g->block->cut = true;
+	block_flush(g);
+	return 0;
+}
+
 static int span_add(struct gzip_index *g, uint64_t in_off, int bits)
 {
 	struct layer_span *prev = layer_builder_last_span(g->b);
-	struct layer_span s = {
-		.in_off = in_off, .in_end = UINT64_MAX, .out_off = g->out_total, .bits = (uint8_t)bits};
+	struct layer_span s = {.in_off = in_off,
+			       .in_end = UINT64_MAX,
+			       .out_off = g->out_total,
+			       .bits = (uint8_t)bits};
 	uint8_t linear[WINDOW];
 	size_t at = g->window_len < WINDOW ? 0 : g->window_at;
+	int r = 0;
 
-	if (prev)
+	if (prev) {
 		prev->in_end = in_off + (bits ? 1 : 0);
+		r = block_cut(g);
+	}
+	if (r < 0)
+		return r;
 	memcpy(linear, g->window + at, g->window_len - at);
 	memcpy(linear + (g->window_len - at), g->window, at);
 	g->span_out = g->out_total;
@@ -217,20 +246,13 @@ static int trailer_check(struct gzip_index *g)
 	while (r >= 0 && (g->z.avail_in || !g->eof)) {
 		for (; g->z.avail_in; g->z.avail_in--)
 			if (*g->z.next_in++)
-				return error_set(g->err, -EBADMSG,
-						 "garbage after the end of the gzip data, at byte %llu",
-						 (unsigned long long)in_pos(g));
+				return error_set(
+					g->err, -EBADMSG,
+					"garbage after the end of the gzip data, at byte %llu",
+					(unsigned long long)in_pos(g));
 		r = refill(g);
 	}
 	return r;
-}
-
-static int block_flush(struct gzip_index *g)
-{
-	if (g->block && g->block->len)
-		consumer_push(&g->c);
-	g->block = NULL;
-	return 0;
 }
 
 /* One call of inflate: up to a block border, a full output block, or the end of the input. */
@@ -361,7 +383,8 @@ struct gzip_decode {
 	uint8_t *out;
 };
 
-static int decode_start(struct gzip_decode *d, const struct layer_span *s, const uint8_t **in, size_t *n)
+static int decode_start(struct gzip_decode *d, const struct layer_span *s, const uint8_t **in,
+			size_t *n)
 {
 	uint8_t window[WINDOW];
 	size_t w;
@@ -370,7 +393,8 @@ static int decode_start(struct gzip_decode *d, const struct layer_span *s, const
 		return inflateInit2(&d->z, 31) == Z_OK ? 0 : -ENOMEM;
 	if (inflateInit2(&d->z, -15) != Z_OK)
 		return -ENOMEM;
-	w = ZSTD_decompress(window, sizeof(window), d->index->windows + s->window_off, s->window_len);
+	w = ZSTD_decompress(window, sizeof(window), d->index->windows + s->window_off,
+			    s->window_len);
 	if (s->window_len && ZSTD_isError(w))
 		return -EBADMSG;
 	if (s->bits) {
@@ -391,7 +415,8 @@ static int decode_deliver(struct gzip_decode *d, const uint8_t *p, size_t n)
 
 	while (d->next_chunk <= d->last_chunk) {
 		const struct layer_chunk *c = &d->index->chunks[d->next_chunk];
-		uint64_t start = spans[c->span].out_off - spans[d->first_span].out_off + c->span_off;
+		uint64_t start =
+			spans[c->span].out_off - spans[d->first_span].out_off + c->span_off;
 		uint64_t from = max_u64(start, d->pos), to = min_u64(start + c->len, d->pos + n);
 		int r;
 
@@ -443,8 +468,8 @@ static int decode_run(struct gzip_decode *d, bool raw)
 	return r;
 }
 
-static int gzip_decode(const struct layer_index *index, uint64_t first, uint64_t last, const void *in,
-		       size_t in_len, uint64_t chunk_first, uint64_t chunk_last,
+static int gzip_decode(const struct layer_index *index, uint64_t first, uint64_t last,
+		       const void *in, size_t in_len, uint64_t chunk_first, uint64_t chunk_last,
 		       const struct chunk_sink *sink)
 {
 	struct gzip_decode d = {.index = index,

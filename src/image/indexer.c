@@ -44,8 +44,10 @@ static int helper_find(const char *given, char path[PATH_MAX], struct error *err
 	snprintf(path, PATH_MAX, "%s", MORSEL_LIBEXEC_DIR "/" HELPER);
 	if (!access(path, X_OK))
 		return 0;
-	return error_set(err, -ENOENT, "the program " HELPER " is neither beside morsel nor in %s; "
-			 "reinstall morsel", MORSEL_LIBEXEC_DIR);
+	return error_set(err, -ENOENT,
+			 "the program " HELPER " is neither beside morsel nor in %s; "
+			 "reinstall morsel",
+			 MORSEL_LIBEXEC_DIR);
 }
 
 struct spawn_fds {
@@ -54,7 +56,8 @@ struct spawn_fds {
 
 /* posix_spawn, not fork: the host may have threads. Descriptors are moved far up first, so that no
  * dup2 overwrites one that is still needed. */
-static int helper_spawn(const char *path, char *const argv[], const struct spawn_fds *fds, pid_t *ret)
+static int helper_spawn(const char *path, char *const argv[], const struct spawn_fds *fds,
+			pid_t *ret)
 {
 	char *const env[] = {NULL};
 	posix_spawn_file_actions_t actions;
@@ -69,7 +72,8 @@ static int helper_spawn(const char *path, char *const argv[], const struct spawn
 	sigaddset(&defaults, SIGINT);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attr);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+						POSIX_SPAWN_SETPGROUP);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &defaults);
 	posix_spawn_file_actions_adddup2(&actions, fds->in, 0);
@@ -161,7 +165,8 @@ int indexer_feed(struct indexer *ix, const void *data, size_t n, struct error *e
 		if (w < 0) /* it ended early: its own words say why */
 			return indexer_finish(ix, err) < 0
 				       ? (err && err->code ? err->code : -EBADMSG)
-				       : error_set(err, -EBADMSG, "data goes on after the layer's end");
+				       : error_set(err, -EBADMSG,
+						   "data goes on after the layer's end");
 		p += w;
 		n -= (size_t)w;
 	}

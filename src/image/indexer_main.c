@@ -41,7 +41,10 @@ static int limits_set(uint64_t blob_bytes)
 	const struct {
 		int what;
 		rlim_t value;
-	} limits[] = {{RLIMIT_AS, memory}, {RLIMIT_CPU, CPU_SECONDS_MAX}, {RLIMIT_CORE, 0}, {RLIMIT_NOFILE, 8}};
+	} limits[] = {{RLIMIT_AS, memory},
+		      {RLIMIT_CPU, CPU_SECONDS_MAX},
+		      {RLIMIT_CORE, 0},
+		      {RLIMIT_NOFILE, 8}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
 		struct rlimit l = {limits[i].value, limits[i].value};
@@ -54,13 +57,32 @@ static int limits_set(uint64_t blob_bytes)
 
 static int filter_load(void)
 {
-	static const int allowed[] = {
-		SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(pwrite64), SCMP_SYS(mmap), SCMP_SYS(munmap),
-		SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(brk), SCMP_SYS(futex), SCMP_SYS(clone3),
-		SCMP_SYS(clone), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(rt_sigprocmask),
-		SCMP_SYS(rt_sigreturn), SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(getrandom),
-		SCMP_SYS(clock_gettime), SCMP_SYS(sched_yield), SCMP_SYS(restart_syscall),
-		SCMP_SYS(gettid), SCMP_SYS(getpid), SCMP_SYS(rt_sigaction), SCMP_SYS(set_tid_address), SCMP_SYS(sched_getaffinity)};
+	static const int allowed[] = {SCMP_SYS(read),
+				      SCMP_SYS(write),
+				      SCMP_SYS(pwrite64),
+				      SCMP_SYS(mmap),
+				      SCMP_SYS(munmap),
+				      SCMP_SYS(mremap),
+				      SCMP_SYS(madvise),
+				      SCMP_SYS(brk),
+				      SCMP_SYS(futex),
+				      SCMP_SYS(clone3),
+				      SCMP_SYS(clone),
+				      SCMP_SYS(set_robust_list),
+				      SCMP_SYS(rseq),
+				      SCMP_SYS(rt_sigprocmask),
+				      SCMP_SYS(rt_sigreturn),
+				      SCMP_SYS(exit),
+				      SCMP_SYS(exit_group),
+				      SCMP_SYS(getrandom),
+				      SCMP_SYS(clock_gettime),
+				      SCMP_SYS(sched_yield),
+				      SCMP_SYS(restart_syscall),
+				      SCMP_SYS(gettid),
+				      SCMP_SYS(getpid),
+				      SCMP_SYS(rt_sigaction),
+				      SCMP_SYS(set_tid_address),
+				      SCMP_SYS(sched_getaffinity)};
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	int r = ctx ? 0 : -ENOMEM;
 
@@ -128,7 +150,8 @@ static int sink_write(void *userdata, uint64_t dev_off, const void *data, size_t
 	return 0;
 }
 
-static int index_run(const struct layer_format *format, const struct index_source *in, struct error *err)
+static int index_run(const struct layer_format *format, const struct index_source *in,
+		     struct error *err)
 {
 	const struct index_sink out = {.write = sink_write};
 	_cleanup_(layer_builder_freep) struct layer_builder *b = NULL;

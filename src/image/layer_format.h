@@ -38,7 +38,7 @@ struct chunk_sink {
 struct layer_format {
 	enum layer_format_id id;
 	const char *name; /* "estargz", "gzip", ...: what users and scripts see */
-	bool from_toc;    /* lazy from the first mount: the index comes from a table of contents */
+	bool from_toc;	  /* lazy from the first mount: the index comes from a table of contents */
 	/* Builds the tables. Called in the indexer only. */
 	int (*index)(const struct index_source *in, const struct index_sink *out,
 		     struct layer_builder *b, struct error *err);

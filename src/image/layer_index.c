@@ -69,8 +69,8 @@ static bool type_is_known(uint32_t mode)
 static int entry_check(const struct layer_index *ix, uint64_t i, struct error *err)
 {
 	const struct layer_entry *e = &ix->entries[i];
-	const uint32_t known = ENTRY_WHITEOUT | ENTRY_OPAQUE | ENTRY_OPAQUE_MARK | ENTRY_HARDLINK |
-			       ENTRY_HIDDEN;
+	const uint32_t known =
+		ENTRY_WHITEOUT | ENTRY_OPAQUE | ENTRY_OPAQUE_MARK | ENTRY_HARDLINK | ENTRY_HIDDEN;
 	uint64_t end;
 
 	if (!heap_has(ix, e->path_off, e->path_len) ||
@@ -79,8 +79,9 @@ static int entry_check(const struct layer_index *ix, uint64_t i, struct error *e
 	if (e->flags & ~known || e->reserved || e->reserved2[0] || e->reserved2[1])
 		return bad(err, "unknown flags", i);
 	if (e->flags & (ENTRY_WHITEOUT | ENTRY_OPAQUE_MARK))
-		return e->flags & ENTRY_WHITEOUT && !e->path_len ? bad(err, "the root is whited out", i)
-								 : 0;
+		return e->flags & ENTRY_WHITEOUT && !e->path_len
+			       ? bad(err, "the root is whited out", i)
+			       : 0;
 	if (!heap_has(ix, e->link_off, e->link_len) || e->link_len > LINK_LEN_MAX)
 		return bad(err, "a link is outside the heap", i);
 	if (e->flags & ENTRY_HARDLINK)
@@ -125,7 +126,8 @@ static int chunks_check(const struct layer_index *ix, struct error *err)
 		const struct layer_chunk *c = &ix->chunks[i];
 		uint64_t end;
 
-		if (!c->len || c->len > CHUNK_MAX || add_overflows(c->dev_off, (uint64_t)c->len, &end) ||
+		if (!c->len || c->len > CHUNK_MAX ||
+		    add_overflows(c->dev_off, (uint64_t)c->len, &end) ||
 		    end > ix->header.device_bytes)
 			return bad(err, "a chunk lies outside the device", i);
 		if (c->span > c->span_last || c->span_last >= ix->header.n_spans ||
@@ -168,8 +170,9 @@ int layer_index_validate_reader(const struct layer_index *ix, struct error *err)
 	if (h->magic != LAYER_INDEX_MAGIC || h->flags || h->device_bytes % DEVICE_BLOCK)
 		return bad(err, "not tables of this version", 0);
 	if (h->device_bytes > DEVICE_MAX)
-		return error_set(err, -E2BIG, "layer tables: a device of %llu bytes, the limit is %llu",
-				 (unsigned long long)h->device_bytes, (unsigned long long)DEVICE_MAX);
+		return error_set(
+			err, -E2BIG, "layer tables: a device of %llu bytes, the limit is %llu",
+			(unsigned long long)h->device_bytes, (unsigned long long)DEVICE_MAX);
 	r = spans_check(ix, err);
 	return r < 0 ? r : chunks_check(ix, err);
 }
@@ -202,11 +205,13 @@ int layer_index_validate(const void *bytes, size_t len, uint64_t max_entries,
 	if (h->magic != LAYER_INDEX_MAGIC)
 		return bad(err, "not tables of this version", 0);
 	if (h->n_entries > max_entries)
-		return error_set(err, -E2BIG, "the layer has %llu entries, the limit is %llu (--max-entries)",
+		return error_set(err, -E2BIG,
+				 "the layer has %llu entries, the limit is %llu (--max-entries)",
 				 (unsigned long long)h->n_entries, (unsigned long long)max_entries);
 	/* The heap stands between record arrays: its length is a multiple of 8, so that they are
 	 * aligned. */
-	if (h->heap_bytes % 8 || section(&p, &len, h->n_entries, sizeof(*ix.entries), (const void **)&ix.entries) ||
+	if (h->heap_bytes % 8 ||
+	    section(&p, &len, h->n_entries, sizeof(*ix.entries), (const void **)&ix.entries) ||
 	    section(&p, &len, h->heap_bytes, 1, (const void **)&ix.heap) ||
 	    section(&p, &len, h->n_chunks, sizeof(*ix.chunks), (const void **)&ix.chunks) ||
 	    section(&p, &len, h->n_spans, sizeof(*ix.spans), (const void **)&ix.spans) ||
@@ -238,8 +243,8 @@ uint64_t layer_index_chunk_at(const struct layer_index *ix, uint64_t dev_off)
 
 #define XATTR_RECORD 8
 
-bool layer_entry_next_xattr(const struct layer_index *ix, const struct layer_entry *e, uint32_t *pos,
-			    struct layer_xattr *ret)
+bool layer_entry_next_xattr(const struct layer_index *ix, const struct layer_entry *e,
+			    uint32_t *pos, struct layer_xattr *ret)
 {
 	const uint8_t *p = ix->heap + e->xattr_off + *pos;
 	uint32_t left = e->xattr_len - *pos, name_len, value_len;

@@ -38,9 +38,9 @@
 
 #define LAYER_INDEX_MAGIC UINT64_C(0x315844494c53524d) /* "MRSLIDX1" */
 #define DEVICE_BLOCK 4096u
-#define CHUNK_MAX (8u << 20)              /* bytes; what others' chunks may be */
-#define CHUNK_OWN (256u << 10)            /* bytes; how we cut contents that come without chunks */
-#define DEVICE_MAX (UINT64_C(1) << 42)    /* bytes a layer's device may have: 4 TiB */
+#define CHUNK_MAX (8u << 20)	       /* bytes; what others' chunks may be */
+#define CHUNK_OWN (256u << 10)	       /* bytes; how we cut contents that come without chunks */
+#define DEVICE_MAX (UINT64_C(1) << 42) /* bytes a layer's device may have: 4 TiB */
 #define NAME_LEN_MAX 255u
 #define PATH_LEN_MAX 4095u
 #define LINK_LEN_MAX 4095u
@@ -56,12 +56,12 @@ enum layer_format_id {
 	LAYER_TAR = 5,
 };
 
-enum { /* layer_entry.flags */
-	ENTRY_WHITEOUT = 1,    /* path is deleted from lower layers; no other field matters */
-	ENTRY_OPAQUE = 2,      /* children of this path in lower layers are hidden */
-	ENTRY_OPAQUE_MARK = 4, /* only that: from ".wh..wh..opq"; says nothing about attributes */
-	ENTRY_HARDLINK = 8,    /* link_off names the target's path; size, data, attributes unused */
-	ENTRY_HIDDEN = 16,     /* AUFS plumbing (".wh..wh.plnk/..."): only a hardlink target */
+enum {			      /* layer_entry.flags */
+       ENTRY_WHITEOUT = 1,    /* path is deleted from lower layers; no other field matters */
+       ENTRY_OPAQUE = 2,      /* children of this path in lower layers are hidden */
+       ENTRY_OPAQUE_MARK = 4, /* only that: from ".wh..wh..opq"; says nothing about attributes */
+       ENTRY_HARDLINK = 8,    /* link_off names the target's path; size, data, attributes unused */
+       ENTRY_HIDDEN = 16,     /* AUFS plumbing (".wh..wh.plnk/..."): only a hardlink target */
 };
 
 /* 96 bytes */
@@ -70,7 +70,8 @@ struct layer_entry {
 	uint16_t path_len;
 	uint16_t link_len; /* symlink text (raw) or hardlink target (cleaned path) */
 	uint32_t link_off;
-	uint32_t xattr_off; /* heap: xattr_count x {u16 name_len, u16 0, u32 value_len, name, value} */
+	uint32_t xattr_off; /* heap: xattr_count x {u16 name_len, u16 0, u32 value_len, name, value}
+			     */
 	uint32_t xattr_len; /* bytes of all of them, unpadded */
 	uint16_t xattr_count;
 	uint16_t flags;
@@ -80,7 +81,7 @@ struct layer_entry {
 	int64_t mtime_s;
 	uint32_t mtime_ns; /* < 1e9 */
 	uint32_t reserved;
-	uint64_t size;     /* logical bytes of a regular file; symlinks: link_len; else 0 */
+	uint64_t size;	   /* logical bytes of a regular file; symlinks: link_len; else 0 */
 	uint64_t data_off; /* device offset of a regular file's content; 0 when size is 0 */
 	uint64_t reserved2[2];
 };
@@ -94,7 +95,7 @@ struct layer_chunk {
 	uint32_t len;
 	uint32_t span;
 	uint32_t span_last;
-	uint32_t flags; /* 0 */
+	uint32_t flags;	    /* 0 */
 	uint8_t digest[32]; /* sha256 of the len decoded bytes */
 	uint64_t reserved[2];
 };
@@ -104,10 +105,12 @@ static_assert(sizeof(struct layer_chunk) == 80, "on-disk record");
 struct layer_span {
 	uint64_t in_off; /* first compressed byte needed; with bits != 0 the one holding them */
 	uint64_t in_end; /* first compressed byte not needed */
-	uint64_t out_off; /* position in the decompressed layer; 0 where that is unknown (estargz) */
+	uint64_t
+		out_off; /* position in the decompressed layer; 0 where that is unknown (estargz) */
 	uint64_t window_off; /* into the window heap */
-	uint32_t window_len; /* zstd-compressed bytes; 0 = no dictionary: a gzip member starts here */
-	uint8_t bits;        /* top bits of the byte at in_off that belong to the block, 0..7 */
+	uint32_t window_len; /* zstd-compressed bytes; 0 = no dictionary: a gzip member starts here
+			      */
+	uint8_t bits;	     /* top bits of the byte at in_off that belong to the block, 0..7 */
 	uint8_t reserved[3];
 };
 static_assert(sizeof(struct layer_span) == 40, "on-disk record");
@@ -117,13 +120,13 @@ static_assert(sizeof(struct layer_span) == 40, "on-disk record");
 struct layer_index_header {
 	uint64_t magic;
 	uint32_t format; /* enum layer_format_id */
-	uint32_t flags;  /* 0 */
+	uint32_t flags;	 /* 0 */
 	uint64_t n_entries, heap_bytes, n_chunks, n_spans, window_bytes;
-	uint64_t device_bytes; /* multiple of DEVICE_BLOCK */
-	uint64_t blob_bytes;   /* compressed bytes seen, or the blob size for a TOC */
-	uint64_t prefetch_end; /* eStargz: compressed offset of the prefetch landmark, else 0 */
+	uint64_t device_bytes;	 /* multiple of DEVICE_BLOCK */
+	uint64_t blob_bytes;	 /* compressed bytes seen, or the blob size for a TOC */
+	uint64_t prefetch_end;	 /* eStargz: compressed offset of the prefetch landmark, else 0 */
 	uint64_t dropped_xattrs; /* not representable or not shown: counted for inspect */
-	uint8_t diff_id[32];     /* sha256 of the decompressed stream; zero for a TOC */
+	uint8_t diff_id[32];	 /* sha256 of the decompressed stream; zero for a TOC */
 	uint8_t reserved[72];
 };
 static_assert(sizeof(struct layer_index_header) == 192, "on-disk record");

@@ -12,11 +12,12 @@ static int component_push(char *out, size_t *len, const char *p, size_t n, const
 	int shown = (int)min_u64(name_len, 120);
 
 	if (n > NAME_LEN_MAX)
-		return error_set(err, -E2BIG, "entry \"%.*s\": a name of %zu bytes, the limit is %u", shown,
+		return error_set(err, -E2BIG,
+				 "entry \"%.*s\": a name of %zu bytes, the limit is %u", shown,
 				 name, n, NAME_LEN_MAX);
 	if (*len + (*len > 0) + n > PATH_LEN_MAX)
-		return error_set(err, -E2BIG, "entry \"%.*s...\": a path of more than %u bytes", shown, name,
-				 PATH_LEN_MAX);
+		return error_set(err, -E2BIG, "entry \"%.*s...\": a path of more than %u bytes",
+				 shown, name, PATH_LEN_MAX);
 	if (*len)
 		out[(*len)++] = '/';
 	memcpy(out + *len, p, n);
@@ -48,8 +49,10 @@ int path_clean(const void *name, size_t n, char *out, size_t *ret_len, struct er
 			depth--;
 		} else if (c && !(c == 1 && p[0] == '.')) {
 			if (++depth > PATH_DEPTH_MAX)
-				return error_set(err, -E2BIG, "entry \"%.*s...\": deeper than %u directories",
-						 (int)min_u64(n, 120), (const char *)name, PATH_DEPTH_MAX);
+				return error_set(err, -E2BIG,
+						 "entry \"%.*s...\": deeper than %u directories",
+						 (int)min_u64(n, 120), (const char *)name,
+						 PATH_DEPTH_MAX);
 			r = component_push(out, &len, p, c, name, n, err);
 			if (r < 0)
 				return r;
@@ -67,7 +70,8 @@ static bool has_plumbing(const char *path, size_t len)
 		const char *slash = memchr(path + start, '/', len - start);
 		size_t c = slash ? (size_t)(slash - path) - start : len - start;
 
-		if (c > 8 && !memcmp(path + start, ".wh..wh.", 8) && !(c == 12 && !memcmp(path + start + 8, ".opq", 4)))
+		if (c > 8 && !memcmp(path + start, ".wh..wh.", 8) &&
+		    !(c == 12 && !memcmp(path + start + 8, ".opq", 4)))
 			return true;
 		start += c + 1;
 	}
@@ -77,7 +81,8 @@ static bool has_plumbing(const char *path, size_t len)
 int path_classify(char *path, size_t *len, enum path_kind *ret, struct error *err)
 {
 	const char *slash = memrchr(path, '/', *len);
-	size_t dir = slash ? (size_t)(slash - path) : 0, base = slash ? dir + 1 : 0, n = *len - base;
+	size_t dir = slash ? (size_t)(slash - path) : 0, base = slash ? dir + 1 : 0,
+	       n = *len - base;
 	const char *rest = path + base + WH_LEN;
 
 	*ret = PATH_PLAIN;

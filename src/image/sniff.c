@@ -18,7 +18,8 @@ static bool is_zeros(const uint8_t *p, size_t n)
 }
 
 /* A tar header says so itself: the sum of its bytes, its checksum field taken as spaces. Very old
- * writers summed signed bytes; their headers have no "ustar" but ASCII names, so both sums agree. */
+ * writers summed signed bytes; their headers have no "ustar" but ASCII names, so both sums agree.
+ */
 static bool is_tar(const uint8_t *p, size_t n)
 {
 	uint32_t sum = 0, want = 0;
@@ -49,8 +50,12 @@ int layer_sniff(const void *data, size_t n, enum layer_format_id *ret, struct er
 	else if (is_zeros(p, n) || is_tar(p, n))
 		*ret = LAYER_TAR;
 	else if (starts(p, n, "BZh", 3))
-		return error_set(err, -ENOTSUP, "compressed with bzip2, which no image format uses");
-	else if (starts(p, n, "\xfd" "7zXZ", 5))
+		return error_set(err, -ENOTSUP,
+				 "compressed with bzip2, which no image format uses");
+	else if (starts(p, n,
+			"\xfd"
+			"7zXZ",
+			5))
 		return error_set(err, -ENOTSUP, "compressed with xz, which no image format uses");
 	else
 		return error_set(err, -ENOTSUP, "neither gzip, zstd nor tar data");

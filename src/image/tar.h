@@ -22,15 +22,15 @@ struct tar_extent {
 
 struct tar_entry {
 	struct layer_entry meta; /* mode, owner, times, size, rdev, flags; no offsets */
-	const char *path;        /* cleaned */
+	const char *path;	 /* cleaned */
 	size_t path_len;
-	const char *link;        /* symlink: raw text; hardlink: cleaned target path */
+	const char *link; /* symlink: raw text; hardlink: cleaned target path */
 	size_t link_len;
-	const uint8_t *xattrs;   /* in the layer heap's form */
+	const uint8_t *xattrs; /* in the layer heap's form */
 	size_t xattr_len;
 	const struct tar_extent *extents; /* where data is; one extent [0, size) unless sparse */
 	size_t n_extents;
-	uint64_t stream_off;     /* of the first content byte in the tar stream */
+	uint64_t stream_off; /* of the first content byte in the tar stream */
 };
 
 struct tar_callbacks {

@@ -76,7 +76,8 @@ static int chunk_end(struct tar_index *ix)
 }
 
 /* Until tar_index_finish() a chunk's span_off is its place in the decompressed stream. */
-static int on_data(void *userdata, uint64_t file_off, const void *data, size_t n, uint64_t stream_off)
+static int on_data(void *userdata, uint64_t file_off, const void *data, size_t n,
+		   uint64_t stream_off)
 {
 	struct tar_index *ix = userdata;
 	const uint8_t *p = data;
@@ -113,17 +114,19 @@ static int on_entry(void *userdata, const struct tar_entry *e)
 
 	if (S_ISREG(m.mode) && m.size && !(m.flags & ENTRY_HARDLINK)) {
 		if (m.size > DEVICE_MAX - ix->device)
-			return error_set(ix->err, -E2BIG,
-					 "entry \"%.120s\": the layer's files have more than %llu bytes", e->path,
-					 (unsigned long long)DEVICE_MAX);
+			return error_set(
+				ix->err, -E2BIG,
+				"entry \"%.120s\": the layer's files have more than %llu bytes",
+				e->path, (unsigned long long)DEVICE_MAX);
 		m.data_off = ix->data_off = ix->device;
 		ix->device = align_up(ix->device + m.size, DEVICE_BLOCK);
 	}
-	r = layer_builder_add_entry(ix->b, &m, e->path, e->path_len, e->link, e->link_len, e->xattrs,
-				    e->xattr_len);
+	r = layer_builder_add_entry(ix->b, &m, e->path, e->path_len, e->link, e->link_len,
+				    e->xattrs, e->xattr_len);
 	if (r == -E2BIG)
-		return error_set(ix->err, r,
-				 "the layer has more entries than the limit allows (--max-entries)");
+		return error_set(
+			ix->err, r,
+			"the layer has more entries than the limit allows (--max-entries)");
 	return r;
 }
 
@@ -157,6 +160,11 @@ int tar_index_feed(struct tar_index *ix, const void *data, size_t n, struct erro
 {
 	ix->err = err;
 	return tar_walk_feed(ix->walk, data, n, err);
+}
+
+int tar_index_cut(struct tar_index *ix)
+{
+	return chunk_end(ix);
 }
 
 /* Chunks and spans both ascend, so one pass over each suffices. */

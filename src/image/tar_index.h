@@ -17,6 +17,9 @@ struct tar_index;
 int tar_index_new(struct layer_builder *b, const struct index_sink *sink, struct tar_index **ret);
 /* The decompressed stream, in any slicing. */
 int tar_index_feed(struct tar_index *ix, const void *data, size_t n, struct error *err);
+/* A span starts here: the chunk under way ends, so that every chunk lies in one span and no span is
+ * ever fetched for the tail of a chunk. */
+int tar_index_cut(struct tar_index *ix);
 /* After the stream's end and after all spans were added with their out_off: resolves the chunks'
  * spans and completes the header. */
 int tar_index_finish(struct tar_index *ix, struct error *err);

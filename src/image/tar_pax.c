@@ -35,7 +35,8 @@ int tar_extent_add(struct buf *extents, uint64_t off, uint64_t len, struct error
 	uint64_t end;
 
 	if (n >= TAR_EXTENTS_MAX)
-		return error_set(err, -E2BIG, "a sparse file with more than %u pieces", TAR_EXTENTS_MAX);
+		return error_set(err, -E2BIG, "a sparse file with more than %u pieces",
+				 TAR_EXTENTS_MAX);
 	if (add_overflows(off, len, &end) || end > INT64_MAX)
 		return error_set(err, -EBADMSG, "a sparse file's map overflows");
 	if (n) {
@@ -120,8 +121,10 @@ int tar_xattr_add(struct tar_overrides *o, const char *name, size_t n, const voi
 		o->dropped_xattrs++;
 		return 0;
 	}
-	if (value_len > XATTR_INODE_MAX || n + value_len > XATTR_INODE_MAX - min_u64(XATTR_INODE_MAX, o->xattrs.len))
-		return error_set(err, -E2BIG, "extended attributes of more than %u bytes", XATTR_INODE_MAX);
+	if (value_len > XATTR_INODE_MAX ||
+	    n + value_len > XATTR_INODE_MAX - min_u64(XATTR_INODE_MAX, o->xattrs.len))
+		return error_set(err, -E2BIG, "extended attributes of more than %u bytes",
+				 XATTR_INODE_MAX);
 	le16_put(record, (uint16_t)n);
 	le32_put(record + 4, (uint32_t)value_len);
 	r = buf_append(&o->xattrs, record, sizeof(record));
@@ -133,8 +136,8 @@ int tar_xattr_add(struct tar_overrides *o, const char *name, size_t n, const voi
 	return r;
 }
 
-static int sparse_record(struct tar_overrides *o, const char *key, size_t kn, const char *v, size_t n,
-			 struct error *err)
+static int sparse_record(struct tar_overrides *o, const char *key, size_t kn, const char *v,
+			 size_t n, struct error *err)
 {
 	uint64_t num = 0, len;
 	bool is_num = !parse_u64(v, n, &num);
@@ -151,13 +154,15 @@ static int sparse_record(struct tar_overrides *o, const char *key, size_t kn, co
 			size_t a = comma ? (size_t)(comma - v) : n, b;
 
 			if (!comma || parse_u64(v, a, &num) < 0)
-				return error_set(err, -EBADMSG, "a sparse file's map is not possible");
+				return error_set(err, -EBADMSG,
+						 "a sparse file's map is not possible");
 			next = comma + 1;
 			n -= a + 1;
 			comma = memchr(next, ',', n);
 			b = comma ? (size_t)(comma - next) : n;
 			if (parse_u64(next, b, &len) < 0)
-				return error_set(err, -EBADMSG, "a sparse file's map is not possible");
+				return error_set(err, -EBADMSG,
+						 "a sparse file's map is not possible");
 			r = tar_extent_add(&o->extents, num, len, err);
 			if (r < 0)
 				return r;
@@ -167,7 +172,8 @@ static int sparse_record(struct tar_overrides *o, const char *key, size_t kn, co
 		return 0;
 	}
 	if (!is_num)
-		return error_set(err, -EBADMSG, "GNU.sparse.%.*s is not a number", (int)min_u64(kn, 40), key);
+		return error_set(err, -EBADMSG, "GNU.sparse.%.*s is not a number",
+				 (int)min_u64(kn, 40), key);
 	if (kn == 5 && !memcmp(key, "major", 5)) {
 		o->sparse_1_0 = num == 1;
 		if (num > 1)
@@ -177,7 +183,8 @@ static int sparse_record(struct tar_overrides *o, const char *key, size_t kn, co
 		if (num > 1)
 			return error_set(err, -ENOTSUP, "sparse format minor %llu is not known",
 					 (unsigned long long)num);
-	} else if ((kn == 4 && !memcmp(key, "size", 4)) || (kn == 8 && !memcmp(key, "realsize", 8))) {
+	} else if ((kn == 4 && !memcmp(key, "size", 4)) ||
+		   (kn == 8 && !memcmp(key, "realsize", 8))) {
 		o->has_sparse_size = true;
 		o->sparse_size = num;
 	} else if (kn == 6 && !memcmp(key, "offset", 6)) {
@@ -202,8 +209,8 @@ static int path_record(struct buf *b, const char *v, size_t n, struct error *err
 	return buf_append(b, v, n);
 }
 
-static int record_apply(struct tar_overrides *o, const char *key, size_t kn, const char *v, size_t n,
-			struct error *err)
+static int record_apply(struct tar_overrides *o, const char *key, size_t kn, const char *v,
+			size_t n, struct error *err)
 {
 	int r = 0;
 
@@ -212,8 +219,8 @@ static int record_apply(struct tar_overrides *o, const char *key, size_t kn, con
 		return path_record(&o->path, v, n, err);
 	if (IS("linkpath"))
 		return path_record(&o->link, v, n, err);
-	if (starts(key, kn, "SCHILY.xattr."))
-		return tar_xattr_add(o, key + 13, kn - 13, v, n, err);
+	if (starts(key, kn, "SCHILY.xattr.")) /* an empty one is none, to every container engine */
+		return !n ? 0 : tar_xattr_add(o, key + 13, kn - 13, v, n, err);
 	if (starts(key, kn, "GNU.sparse."))
 		return sparse_record(o, key + 11, kn - 11, v, n, err);
 	if (!n) /* an empty value takes an earlier record back */
@@ -233,8 +240,8 @@ static int record_apply(struct tar_overrides *o, const char *key, size_t kn, con
 	}
 #undef IS
 	if (r < 0)
-		return error_set(err, r, "pax record %.*s: \"%.*s\" is not possible", (int)min_u64(kn, 40),
-				 key, (int)min_u64(n, 40), v);
+		return error_set(err, r, "pax record %.*s: \"%.*s\" is not possible",
+				 (int)min_u64(kn, 40), key, (int)min_u64(n, 40), v);
 	return 0;
 }
 

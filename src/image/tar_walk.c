@@ -25,8 +25,8 @@ struct tar_walk {
 	enum state state;
 	uint8_t block[BLOCK];
 	size_t block_len;
-	uint64_t pos;       /* bytes of the stream consumed */
-	uint64_t left;      /* of the payload, or of META */
+	uint64_t pos;  /* bytes of the stream consumed */
+	uint64_t left; /* of the payload, or of META */
 	uint64_t pad;
 	char meta_type;
 	struct buf meta;
@@ -34,12 +34,13 @@ struct tar_walk {
 	bool zero_seen, seen_entry;
 	/* the entry under way */
 	uint8_t header[BLOCK];
-	uint64_t stored;    /* payload bytes, without a 1.0 map */
+	uint64_t stored; /* payload bytes, without a 1.0 map */
 	struct tar_extent whole;
 	const struct tar_extent *extents;
 	size_t n_extents, extent;
 	uint64_t extent_done;
-	uint64_t map_count, map_off; /* sparse 1.0: numbers read; the offset waiting for its length */
+	uint64_t map_count,
+		map_off; /* sparse 1.0: numbers read; the offset waiting for its length */
 	uint64_t map_total;
 	uint64_t dropped;
 	char path[PATH_LEN_MAX + 1], link[PATH_LEN_MAX + 1];
@@ -180,13 +181,15 @@ static int device(struct tar_walk *w, struct layer_entry *m, const char *path, s
 	if (r < 0)
 		return r;
 	if (major < 0 || major > 4095 || minor < 0 || minor > 1048575)
-		return error_set(err, -EBADMSG, "entry \"%.120s\": device %lld:%lld is out of range", path,
+		return error_set(err, -EBADMSG,
+				 "entry \"%.120s\": device %lld:%lld is out of range", path,
 				 (long long)major, (long long)minor);
 	if (S_ISCHR(m->mode) && !major && !minor)
-		return error_set(err, -EPERM,
-				 "entry \"%.120s\": a character device 0:0, which overlay mounts take for a "
-				 "whiteout; the image is refused",
-				 path);
+		return error_set(
+			err, -EPERM,
+			"entry \"%.120s\": a character device 0:0, which overlay mounts take for a "
+			"whiteout; the image is refused",
+			path);
 	m->rdev_major = (uint32_t)major;
 	m->rdev_minor = (uint32_t)minor;
 	return 0;
@@ -208,15 +211,18 @@ static int extents_set(struct tar_walk *w, uint64_t size, bool sparse, struct er
 	w->extents = (const struct tar_extent *)w->o.extents.data;
 	w->n_extents = w->o.extents.len / sizeof(*w->extents);
 	for (size_t i = 0; i < w->n_extents; i++) {
-		sum += w->extents[i].len; /* each <= INT64_MAX, in order: the sum is at most the end */
+		sum += w->extents[i]
+			       .len; /* each <= INT64_MAX, in order: the sum is at most the end */
 		if (w->extents[i].off + w->extents[i].len > size)
-			return error_set(err, -EBADMSG, "entry \"%.120s\": its sparse map ends after the file",
+			return error_set(err, -EBADMSG,
+					 "entry \"%.120s\": its sparse map ends after the file",
 					 w->path);
 	}
 	if (sum != w->stored)
-		return error_set(err, -EBADMSG,
-				 "entry \"%.120s\": its sparse map has %llu bytes, the archive %llu", w->path,
-				 (unsigned long long)sum, (unsigned long long)w->stored);
+		return error_set(
+			err, -EBADMSG,
+			"entry \"%.120s\": its sparse map has %llu bytes, the archive %llu",
+			w->path, (unsigned long long)sum, (unsigned long long)w->stored);
 	return 0;
 }
 
@@ -272,7 +278,8 @@ static uint32_t entry_type(const struct tar_walk *w, const char *name, size_t n)
 
 static int link_set(struct tar_walk *w, struct tar_entry *e, struct error *err)
 {
-	const char *raw = w->o.link.len ? (const char *)w->o.link.data : (const char *)w->header + 157;
+	const char *raw =
+		w->o.link.len ? (const char *)w->o.link.data : (const char *)w->header + 157;
 	size_t n = w->o.link.len ? w->o.link.len : field_len(w->header + 157, 100);
 
 	if (w->header[156] == '1') {
@@ -282,7 +289,8 @@ static int link_set(struct tar_walk *w, struct tar_entry *e, struct error *err)
 	}
 	if (!n || n > LINK_LEN_MAX || memchr(raw, 0, n))
 		return error_set(err, n > LINK_LEN_MAX ? -E2BIG : -EBADMSG,
-				 "entry \"%.120s\": a symlink of %zu bytes is not possible (the limit is %u)",
+				 "entry \"%.120s\": a symlink of %zu bytes is not possible (the "
+				 "limit is %u)",
 				 w->path, n, LINK_LEN_MAX);
 	e->link = raw;
 	e->link_len = n;
@@ -323,13 +331,15 @@ static int entry_begin(struct tar_walk *w, struct error *err)
 		if (w->o.has_sparse_size)
 			size = w->o.sparse_size;
 		if (size > INT64_MAX)
-			return error_set(err, -EBADMSG, "entry \"%.120s\": its size is not possible", w->path);
+			return error_set(err, -EBADMSG,
+					 "entry \"%.120s\": its size is not possible", w->path);
 	}
 	if (type == S_IFREG && w->header[156] != '1')
 		e.meta.size = size;
 	if (!e.path_len && kind == PATH_PLAIN && (type != S_IFDIR || e.meta.flags & ENTRY_HARDLINK))
 		return error_set(err, -EBADMSG, "the root entry is not a directory");
-	r = extents_set(w, type == S_IFREG && w->header[156] != '1' ? size : 0, sparse && type == S_IFREG, err);
+	r = extents_set(w, type == S_IFREG && w->header[156] != '1' ? size : 0,
+			sparse && type == S_IFREG, err);
 	if (r < 0)
 		return r;
 	e.xattrs = w->o.xattrs.data;
@@ -377,8 +387,8 @@ static int gnu_map_add(struct tar_walk *w, const uint8_t *p, size_t entries, str
 
 		if (!p[24 * i]) /* unused slots are zero */
 			continue;
-		if (tar_number(p + 24 * i, 12, &off) < 0 || tar_number(p + 24 * i + 12, 12, &len) < 0 ||
-		    off < 0 || len < 0)
+		if (tar_number(p + 24 * i, 12, &off) < 0 ||
+		    tar_number(p + 24 * i + 12, 12, &len) < 0 || off < 0 || len < 0)
 			return error_set(err, -EBADMSG, "a sparse file's map is not possible");
 		r = tar_extent_add(&w->o.extents, (uint64_t)off, (uint64_t)len, err);
 		if (r < 0)
@@ -419,7 +429,9 @@ static int file_begin(struct tar_walk *w, struct error *err)
 		w->meta.len = 0;
 		w->left = w->stored;
 		w->state = ST_MAP;
-		return w->stored >= BLOCK ? 0 : error_set(err, -EBADMSG, "a sparse file without its map");
+		return w->stored >= BLOCK
+			       ? 0
+			       : error_set(err, -EBADMSG, "a sparse file without its map");
 	}
 	return data_begin(w, err);
 }
@@ -454,12 +466,14 @@ static int header_parse(struct tar_walk *w, struct error *err)
 		w->zero_seen = true;
 		return 0;
 	}
-	if (w->zero_seen) { /* one zero block and something after it: the end, as Go and GNU tar say */
+	if (w->zero_seen) { /* one zero block and something after it: the end, as Go and GNU tar say
+			     */
 		w->state = ST_END;
 		return 0;
 	}
 	if (!checksum_ok(w->block))
-		return error_set(err, -EBADMSG, "not a tar header at byte %llu: its checksum is wrong",
+		return error_set(err, -EBADMSG,
+				 "not a tar header at byte %llu: its checksum is wrong",
 				 (unsigned long long)(w->pos - BLOCK));
 	memcpy(w->header, w->block, BLOCK);
 	if (tar_number(w->header + 124, 12, &size) < 0 || size < 0)
@@ -525,10 +539,12 @@ static int map_block(struct tar_walk *w, struct error *err)
 		for (const char *q = p; q < nl; q++)
 			if (*q < '0' || *q > '9' || mul_overflows(v, (uint64_t)10, &v) ||
 			    add_overflows(v, (uint64_t)(*q - '0'), &v))
-				return error_set(err, -EBADMSG, "a sparse file's map is not possible");
+				return error_set(err, -EBADMSG,
+						 "a sparse file's map is not possible");
 		if (!w->map_count) {
 			if (v > TAR_EXTENTS_MAX)
-				return error_set(err, -E2BIG, "a sparse file with more than %u pieces",
+				return error_set(err, -E2BIG,
+						 "a sparse file with more than %u pieces",
 						 TAR_EXTENTS_MAX);
 			w->map_total = v;
 		} else if (w->map_count % 2)
@@ -569,7 +585,8 @@ static int data_feed(struct tar_walk *w, const uint8_t *p, size_t n)
 	while (n) {
 		const struct tar_extent *x = &w->extents[w->extent];
 		size_t take = min_u64(n, x->len - w->extent_done);
-		int r = take ? w->cb.data(w->cb.userdata, x->off + w->extent_done, p, take, w->pos) : 0;
+		int r = take ? w->cb.data(w->cb.userdata, x->off + w->extent_done, p, take, w->pos)
+			     : 0;
 
 		if (r < 0)
 			return r;
@@ -646,7 +663,8 @@ int tar_walk_finish(struct tar_walk *w, struct error *err)
 		return 0;
 	if (w->state == ST_PAD) /* some writers leave the last padding out */
 		return 0;
-	return error_set(err, -EBADMSG, "the archive is cut off at byte %llu, in or after \"%.120s\"",
+	return error_set(err, -EBADMSG,
+			 "the archive is cut off at byte %llu, in or after \"%.120s\"",
 			 (unsigned long long)w->pos, w->path);
 }
 

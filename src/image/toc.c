@@ -32,11 +32,22 @@ enum key {
 };
 
 static const char *const key_names[] = {
-	[KEY_NAME] = "name", [KEY_TYPE] = "type", [KEY_LINK] = "linkName", [KEY_SIZE] = "size",
-	[KEY_MODTIME] = "modtime", [KEY_MODE] = "mode", [KEY_UID] = "uid", [KEY_GID] = "gid",
-	[KEY_OFFSET] = "offset", [KEY_INNER_OFFSET] = "innerOffset", [KEY_DEV_MAJOR] = "devMajor",
-	[KEY_DEV_MINOR] = "devMinor", [KEY_XATTRS] = "xattrs", [KEY_DIGEST] = "digest",
-	[KEY_CHUNK_OFFSET] = "chunkOffset", [KEY_CHUNK_SIZE] = "chunkSize",
+	[KEY_NAME] = "name",
+	[KEY_TYPE] = "type",
+	[KEY_LINK] = "linkName",
+	[KEY_SIZE] = "size",
+	[KEY_MODTIME] = "modtime",
+	[KEY_MODE] = "mode",
+	[KEY_UID] = "uid",
+	[KEY_GID] = "gid",
+	[KEY_OFFSET] = "offset",
+	[KEY_INNER_OFFSET] = "innerOffset",
+	[KEY_DEV_MAJOR] = "devMajor",
+	[KEY_DEV_MINOR] = "devMinor",
+	[KEY_XATTRS] = "xattrs",
+	[KEY_DIGEST] = "digest",
+	[KEY_CHUNK_OFFSET] = "chunkOffset",
+	[KEY_CHUNK_SIZE] = "chunkSize",
 	[KEY_CHUNK_DIGEST] = "chunkDigest",
 };
 
@@ -73,8 +84,10 @@ static void entry_reset(struct toc_reader *t)
 {
 	struct toc_entry kept = t->e;
 
-	t->e = (struct toc_entry){
-		.name = kept.name, .link = kept.link, .type = kept.type, .attributes = kept.attributes};
+	t->e = (struct toc_entry){.name = kept.name,
+				  .link = kept.link,
+				  .type = kept.type,
+				  .attributes = kept.attributes};
 	t->e.name.len = t->e.link.len = t->e.type.len = 0;
 	tar_overrides_reset(&t->e.attributes);
 	t->e.attributes.dropped_xattrs = 0;
@@ -181,8 +194,9 @@ static int xattr_set(struct toc_reader *t, const unsigned char *s, size_t n)
 	t->xattr_value.len = 0;
 	r = base64_decode((const char *)s, n, &t->xattr_value);
 	if (r >= 0)
-		r = tar_xattr_add(&t->e.attributes, (const char *)t->xattr_name.data, t->xattr_name.len,
-				  t->xattr_value.data, t->xattr_value.len, t->err);
+		r = tar_xattr_add(&t->e.attributes, (const char *)t->xattr_name.data,
+				  t->xattr_name.len, t->xattr_value.data, t->xattr_value.len,
+				  t->err);
 	return r < 0 ? stop(t, r, "an extended attribute is not possible") : 1;
 }
 
@@ -411,7 +425,8 @@ int rfc3339_parse(const char *s, size_t n, int64_t *ret_s, uint32_t *ret_ns)
 		return -EBADMSG;
 	if (s != end || mo < 1 || mo > 12 || d < 1 || d > 31 || h > 23 || mi > 59 || sec > 60)
 		return -EBADMSG;
-	*ret_s = days_of(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec - sign * (zh * 3600 + zm * 60);
+	*ret_s =
+		days_of(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec - sign * (zh * 3600 + zm * 60);
 	*ret_ns = ns;
 	return 0;
 }

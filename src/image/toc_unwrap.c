@@ -32,7 +32,8 @@ static int on_entry(void *userdata, const struct tar_entry *e)
 	return 0;
 }
 
-static int on_data(void *userdata, uint64_t file_off, const void *data, size_t n, uint64_t stream_off)
+static int on_data(void *userdata, uint64_t file_off, const void *data, size_t n,
+		   uint64_t stream_off)
 {
 	struct toc_unwrap *u = userdata;
 
@@ -84,10 +85,12 @@ int toc_unwrap_feed(struct toc_unwrap *u, const void *data, size_t n, struct err
 		z = inflate(&u->z, Z_NO_FLUSH);
 		got = OUT_BYTES - u->z.avail_out;
 		if (z != Z_OK && z != Z_STREAM_END && z != Z_BUF_ERROR)
-			return error_set(err, -EBADMSG, "the table of contents is not valid gzip data");
+			return error_set(err, -EBADMSG,
+					 "the table of contents is not valid gzip data");
 		u->raw += got;
 		if (u->raw > TOC_RAW_MAX + (1 << 20))
-			return error_set(err, -E2BIG, "the table of contents has more than %llu bytes",
+			return error_set(err, -E2BIG,
+					 "the table of contents has more than %llu bytes",
 					 (unsigned long long)TOC_RAW_MAX);
 		r = tar_walk_feed(u->walk, u->out, got, err);
 		if (r < 0)

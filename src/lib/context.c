@@ -53,8 +53,8 @@ static int option_strdup(const char **s)
 static int options_copy(struct morsel *m, const struct morsel_options *o, struct error *err)
 {
 	if (o->size < sizeof(size_t) || o->size > sizeof(*o))
-		return error_set(err, -EINVAL, "options: size %zu; call morsel_options_init() first",
-				 o->size);
+		return error_set(err, -EINVAL,
+				 "options: size %zu; call morsel_options_init() first", o->size);
 	memcpy(&m->o, o, o->size);
 	if (option_strdup(&m->o.cache_dir) < 0) {
 		m->o.platform = m->o.authfile = NULL;

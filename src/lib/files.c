@@ -100,8 +100,9 @@ static int path_resolve(struct morsel_image *img, const char *path, unsigned fla
 	case -ENOENT:
 		return error_set(err, r, "%s: no such file in %s", path, img->rv.ref->text);
 	case -ENOTDIR: /* for scripts the same: it is not there */
-		return error_set(err, -ENOENT, "%s: no such file in %s (a component is not a directory)",
-				 path, img->rv.ref->text);
+		return error_set(err, -ENOENT,
+				 "%s: no such file in %s (a component is not a directory)", path,
+				 img->rv.ref->text);
 	case -ELOOP:
 		return error_set(err, -EPERM, "%s: more than %d symlinks in %s", path, SYMLINKS_MAX,
 				 img->rv.ref->text);
@@ -181,7 +182,8 @@ int morsel_image_readlink(struct morsel_image *img, uint64_t ino, char *buf, siz
 	int r = erofs_inode_get(&img->fs, ino, &inode);
 
 	if (r >= 0 && !S_ISLNK(inode.mode))
-		r = error_set(&err, -EINVAL, "inode %llu is not a symlink", (unsigned long long)ino);
+		r = error_set(&err, -EINVAL, "inode %llu is not a symlink",
+			      (unsigned long long)ino);
 	if (r >= 0)
 		r = erofs_readlink(&img->fs, &inode, text, &len);
 	if (r >= 0 && len >= n)
@@ -227,7 +229,8 @@ int morsel_image_read(struct morsel_image *img, uint64_t ino, uint64_t off, void
 	else
 		n = 0;
 	while (r >= 0 && done < n) {
-		r = read_piece(img, &inode, off + done, (uint8_t *)buf + done, n - done, &len, &err);
+		r = read_piece(img, &inode, off + done, (uint8_t *)buf + done, n - done, &len,
+			       &err);
 		done += r < 0 ? 0 : len;
 	}
 	if (r >= 0)

@@ -41,8 +41,8 @@ static void run_fini(struct index_run *x)
 	layer_stage_free(x->stage);
 }
 
-static int run_init(struct index_run *x, enum anchor_kind anchor, const struct digest *anchor_digest,
-		    enum digest_algo algo)
+static int run_init(struct index_run *x, enum anchor_kind anchor,
+		    const struct digest *anchor_digest, enum digest_algo algo)
 {
 	int r;
 
@@ -69,7 +69,8 @@ static int run_start_indexer(struct index_run *x, enum layer_format_id format, u
 
 	x->l->format = layer_format_lookup(format);
 	if (!x->l->format)
-		return error_set(x->err, -ENOTSUP, "layer %s: this format is not supported", x->name);
+		return error_set(x->err, -ENOTSUP, "layer %s: this format is not supported",
+				 x->name);
 	if (x->l->format->from_toc)
 		p.data_fd = -1;
 	return indexer_start(&p, &x->ix, x->err);
@@ -95,9 +96,10 @@ static int digest_check(struct index_run *x, const char *what, const struct dige
 		return 0;
 	digest_format(want, w);
 	digest_format(got, g);
-	return error_set(x->err, -EBADMSG,
-			 "layer %s: %s is %s, expected %s: the data is corrupt or was tampered with",
-			 x->name, what, g, w);
+	return error_set(
+		x->err, -EBADMSG,
+		"layer %s: %s is %s, expected %s: the data is corrupt or was tampered with",
+		x->name, what, g, w);
 }
 
 /* ---- a layer without an index of its own ---- */
@@ -222,7 +224,6 @@ static int toc_read(struct index_run *x, const uint8_t *tail, uint64_t tail_off,
 	return r;
 }
 
-
 /* 0, TOC_UNUSABLE (the layer is then streamed like any gzip layer), or an error. */
 static int toc_index(struct index_run *x)
 {
@@ -250,7 +251,8 @@ static int toc_index(struct index_run *x)
 		return TOC_UNUSABLE;
 	toc_end = size - footer.footer_bytes;
 	if (toc_end - footer.toc_off > TOC_COMPRESSED_MAX)
-		return error_set(x->err, -E2BIG, "layer %s: its table of contents has %llu bytes, the limit is %u",
+		return error_set(x->err, -E2BIG,
+				 "layer %s: its table of contents has %llu bytes, the limit is %u",
 				 x->name, (unsigned long long)(toc_end - footer.toc_off),
 				 TOC_COMPRESSED_MAX);
 	r = run_start_indexer(x, LAYER_ESTARGZ, footer.toc_off);
@@ -266,7 +268,8 @@ static int toc_index(struct index_run *x)
 		return r;
 	r = indexer_finish(x->ix, &why);
 	if (r == -EILSEQ) { /* names were lost when the table was written */
-		log_write(&x->m->log, LOG_INFO, "layer %s: %s; it is streamed instead", x->name, why.text);
+		log_write(&x->m->log, LOG_INFO, "layer %s: %s; it is streamed instead", x->name,
+			  why.text);
 		return TOC_UNUSABLE;
 	}
 	if (r < 0)

@@ -31,8 +31,8 @@ static json_t *layer_inspect(const struct image_layer *l)
 	digest_format(&l->desc->diff_id, text);
 	json_object_set_new(o, "diff_id", json_string(text));
 	json_object_set_new(o, "format", json_string(expected_format(l)));
-	json_object_set_new(o, "lazy",
-			    json_boolean(l->layer || l->desc->has_toc || l->desc->has_zstd_chunked));
+	json_object_set_new(
+		o, "lazy", json_boolean(l->layer || l->desc->has_toc || l->desc->has_zstd_chunked));
 	json_object_set_new(o, "indexed", json_boolean(!!l->layer));
 	if (l->layer) {
 		const struct layer_index_header *h = &layer_tables(l->layer)->header;

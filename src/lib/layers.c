@@ -98,7 +98,8 @@ int layer_lookup(struct morsel *m, struct image_layer *l, struct error *err)
 		return r;
 	l->format = layer_format_lookup(layer_tables(l->layer)->header.format);
 	if (!l->format)
-		return error_set(err, -ENOTSUP, "layer in the cache has a format this version does not know");
+		return error_set(err, -ENOTSUP,
+				 "layer in the cache has a format this version does not know");
 	return 0;
 }
 

@@ -11,7 +11,8 @@ char *report_text(json_t *root)
 
 void report_counters(json_t *obj, const struct counters *c)
 {
-#define X(name, text) json_object_set_new(obj, #name, json_integer((json_int_t)counter_get(&c->name)));
+#define X(name, text)                                                                              \
+	json_object_set_new(obj, #name, json_integer((json_int_t)counter_get(&c->name)));
 	COUNTERS(X)
 #undef X
 }

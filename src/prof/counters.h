@@ -12,7 +12,7 @@
 /* X(name, what it counts) */
 #define COUNTERS(X)                                                                                \
 	X(requests, "HTTP requests sent, with retries and redirects")                              \
-	X(bytes_fetched, "body bytes received from the network or a layout")                      \
+	X(bytes_fetched, "body bytes received from the network or a layout")                       \
 	X(bytes_served, "bytes given to readers")                                                  \
 	X(bytes_decoded, "bytes decompressed")                                                     \
 	X(reads, "read requests from the kernel or the library")                                   \

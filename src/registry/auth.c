@@ -61,13 +61,15 @@ struct auth *registry_auth(struct registry *r, struct host *host, const char *re
 
 static char *base64_text(const char *s)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	size_t n = strlen(s), at = 0;
 	char *out = malloc(n / 3 * 4 + 5);
 
 	for (size_t i = 0; out && i < n; i += 3) {
 		size_t left = n - i;
-		uint32_t v = (uint32_t)(uint8_t)s[i] << 16 | (left > 1 ? (uint32_t)(uint8_t)s[i + 1] << 8 : 0) |
+		uint32_t v = (uint32_t)(uint8_t)s[i] << 16 |
+			     (left > 1 ? (uint32_t)(uint8_t)s[i + 1] << 8 : 0) |
 			     (left > 2 ? (uint8_t)s[i + 2] : 0);
 
 		out[at++] = digits[v >> 18];
@@ -96,7 +98,8 @@ static char *basic_header(const struct credential *c)
 }
 
 /* 0, CREDS_NONE, < 0. Says with -v which file won. */
-static int credential_find(struct registry *r, const struct auth *a, struct credential *ret, struct error *err)
+static int credential_find(struct registry *r, const struct auth *a, struct credential *ret,
+			   struct error *err)
 {
 	const char *helper, *file, *name = a->host->name;
 	int e;
@@ -106,8 +109,10 @@ static int credential_find(struct registry *r, const struct auth *a, struct cred
 	e = creds_store_lookup(r->creds, name, a->repo, ret, &helper, &file, err);
 	if (e == CREDS_HELPER)
 		return error_set(err, -ENOTSUP,
-				 "%s: %s leaves its password to the credential helper \"%s\", which is not run; "
-				 "use --authfile", name, file, helper);
+				 "%s: %s leaves its password to the credential helper \"%s\", "
+				 "which is not run; "
+				 "use --authfile",
+				 name, file, helper);
 	if (!e)
 		log_write(r->o.log, LOG_INFO, "%s: using the credential of %s", name, file);
 	return e;
@@ -128,7 +133,8 @@ static int token_url(const struct auth *a, struct url *ret, struct error *err)
 	return e;
 }
 
-static int realm_accept(struct registry *r, struct auth *a, const struct origin *realm, struct error *err)
+static int realm_accept(struct registry *r, struct auth *a, const struct origin *realm,
+			struct error *err)
 {
 	struct host *h = a->host;
 	char text[ORIGIN_TEXT_MAX], pinned[ORIGIN_TEXT_MAX];
@@ -151,17 +157,20 @@ static int realm_accept(struct registry *r, struct auth *a, const struct origin 
 	if (e >= 0)
 		return 0;
 	origin_format(&h->realm, pinned);
-	return error_set(err, e, "%s: it now sends us to %s for a token, before it was %s: refused", h->name, text,
-			 pinned);
+	return error_set(err, e, "%s: it now sends us to %s for a token, before it was %s: refused",
+			 h->name, text, pinned);
 }
 
 static char *form_body(const struct auth *a, const struct credential *c)
 {
 	char *service = curl_easy_escape(NULL, a->service ? a->service : "", 0);
-	char *repo = curl_easy_escape(NULL, a->repo, 0), *token = curl_easy_escape(NULL, c->secret, 0), *body = NULL;
+	char *repo = curl_easy_escape(NULL, a->repo, 0),
+	     *token = curl_easy_escape(NULL, c->secret, 0), *body = NULL;
 
 	if (!service || !repo || !token ||
-	    asprintf(&body, "grant_type=refresh_token&refresh_token=%s&service=%s&client_id=morsel&scope=repository:%s:pull",
+	    asprintf(&body,
+		     "grant_type=refresh_token&refresh_token=%s&service=%s&client_id=morsel&scope="
+		     "repository:%s:pull",
 		     token, service, repo) < 0)
 		body = NULL;
 	curl_free(service);
@@ -170,15 +179,20 @@ static char *form_body(const struct auth *a, const struct credential *c)
 	return body;
 }
 
-static int token_perform(struct registry *r, struct auth *a, const struct credential *c, uint64_t deadline,
-			 const atomic_bool *cancel, struct http_response *rs, struct error *err)
+static int token_perform(struct registry *r, struct auth *a, const struct credential *c,
+			 uint64_t deadline, const atomic_bool *cancel, struct http_response *rs,
+			 struct error *err)
 {
 	_cleanup_(url_fini) struct url url = {0};
 	_cleanup_(freep) char *basic = NULL;
 	_cleanup_(freep) char *body = NULL;
 	const char *headers[] = {"Accept: application/json", NULL, NULL};
-	struct http_request rq = {.method = "GET", .headers = headers, .body_max = TOKEN_REPLY_MAX,
-				  .deadline_ns = deadline, .cancel = cancel, .registry_class = a->host->peer};
+	struct http_request rq = {.method = "GET",
+				  .headers = headers,
+				  .body_max = TOKEN_REPLY_MAX,
+				  .deadline_ns = deadline,
+				  .cancel = cancel,
+				  .registry_class = a->host->peer};
 	struct credential_scope scope = {.registry = a->host->origin, .has_realm = true};
 	struct retry state = {0};
 	char where[300], detail[256];
@@ -212,10 +226,13 @@ static int token_perform(struct registry *r, struct auth *a, const struct creden
 		if (at.fault == TRANSFER_ANSWERED && (at.status == 401 || at.status == 403)) {
 			http_response_fini(rs);
 			return error_set(err, -EACCES, "%s: %s for %s", where,
-					 c ? "the credential was refused" : "no token without a credential; log in with \"podman login\" or \"docker login\"",
+					 c ? "the credential was refused"
+					   : "no token without a credential; log in with \"podman "
+					     "login\" or \"docker login\"",
 					 a->repo);
 		}
-		e = retry_next(&RETRY_POLICY_DEFAULT, &state, &at, where, now, deadline, rnd, &until, err);
+		e = retry_next(&RETRY_POLICY_DEFAULT, &state, &at, where, now, deadline, rnd,
+			       &until, err);
 		if (e <= 0)
 			break;
 		http_response_fini(rs);
@@ -226,7 +243,8 @@ static int token_perform(struct registry *r, struct auth *a, const struct creden
 	return e;
 }
 
-static void auth_set(struct registry *r, struct auth *a, char *header, enum secret_kind kind, uint64_t renew_ns)
+static void auth_set(struct registry *r, struct auth *a, char *header, enum secret_kind kind,
+		     uint64_t renew_ns)
 {
 	if (a->header)
 		explicit_bzero(a->header, strlen(a->header));
@@ -238,8 +256,8 @@ static void auth_set(struct registry *r, struct auth *a, char *header, enum secr
 }
 
 /* Not under the lock; a->fetching is ours. */
-static int token_fetch(struct registry *r, struct auth *a, uint64_t deadline, const atomic_bool *cancel,
-		       struct error *err)
+static int token_fetch(struct registry *r, struct auth *a, uint64_t deadline,
+		       const atomic_bool *cancel, struct error *err)
 {
 	struct credential c = {0};
 	struct http_response rs = {0};
@@ -257,7 +275,8 @@ static int token_fetch(struct registry *r, struct auth *a, uint64_t deadline, co
 	} else {
 		e = token_perform(r, a, have ? &c : NULL, deadline, cancel, &rs, err);
 		if (e >= 0)
-			e = token_reply_parse(rs.body.data, rs.body.len, a->host->name, &reply, err);
+			e = token_reply_parse(rs.body.data, rs.body.len, a->host->name, &reply,
+					      err);
 		if (e >= 0 && asprintf(&header, "Authorization: Bearer %s", reply.token) < 0)
 			header = NULL;
 	}
@@ -267,7 +286,8 @@ static int token_fetch(struct registry *r, struct auth *a, uint64_t deadline, co
 		uint64_t now = r->o.seam->monotonic_ns(r->o.seam);
 
 		pthread_mutex_lock(&r->lock);
-		auth_set(r, a, header, SECRET_BEARER, reply.renew_s ? now + reply.renew_s * NS_PER_S : 0);
+		auth_set(r, a, header, SECRET_BEARER,
+			 reply.renew_s ? now + reply.renew_s * NS_PER_S : 0);
 		pthread_mutex_unlock(&r->lock);
 	}
 	token_reply_fini(&reply);
@@ -278,15 +298,16 @@ static int token_fetch(struct registry *r, struct auth *a, uint64_t deadline, co
 }
 
 /* One at a time; who waited finds the result. */
-static int token_fetch_once(struct registry *r, struct auth *a, uint64_t seen_version, uint64_t deadline,
-			    const atomic_bool *cancel, struct error *err)
+static int token_fetch_once(struct registry *r, struct auth *a, uint64_t seen_version,
+			    uint64_t deadline, const atomic_bool *cancel, struct error *err)
 {
 	int e = 0;
 
 	pthread_mutex_lock(&r->lock);
 	while (a->fetching && a->version == seen_version) {
 		uint64_t at = r->o.seam->monotonic_ns(r->o.seam) + WAIT_NS;
-		struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S)};
+		struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S),
+				      .tv_nsec = (long)(at % NS_PER_S)};
 
 		pthread_cond_clockwait(&r->token_news, &r->lock, CLOCK_MONOTONIC, &ts);
 		if (cancel && atomic_load(cancel)) {
@@ -306,8 +327,9 @@ static int token_fetch_once(struct registry *r, struct auth *a, uint64_t seen_ve
 	return e;
 }
 
-int auth_header(struct registry *r, struct auth *a, const struct origin *target, enum purpose purpose,
-		uint64_t deadline, const atomic_bool *cancel, char **ret, uint64_t *ret_version, struct error *err)
+int auth_header(struct registry *r, struct auth *a, const struct origin *target,
+		enum purpose purpose, uint64_t deadline, const atomic_bool *cancel, char **ret,
+		uint64_t *ret_version, struct error *err)
 {
 	struct credential_scope scope = {.registry = a->host->origin};
 	uint64_t version, now = r->o.seam->monotonic_ns(r->o.seam);
@@ -330,18 +352,21 @@ int auth_header(struct registry *r, struct auth *a, const struct origin *target,
 	return 0;
 }
 
-static int challenge_take(struct auth *a, const struct http_response *rs, struct challenge *ret, struct error *err)
+static int challenge_take(struct auth *a, const struct http_response *rs, struct challenge *ret,
+			  struct error *err)
 {
 	const char *values[8];
 	size_t n = 0, pos = 0;
 
-	while (n < ARRAY_SIZE(values) && (values[n] = http_header_next(rs, "www-authenticate", &pos)))
+	while (n < ARRAY_SIZE(values) &&
+	       (values[n] = http_header_next(rs, "www-authenticate", &pos)))
 		n++;
 	return challenge_parse(values, n, a->host->name, ret, err);
 }
 
-int auth_answer(struct registry *r, struct auth *a, const struct http_response *rs, uint64_t sent_version,
-		uint64_t deadline, const atomic_bool *cancel, struct error *err)
+int auth_answer(struct registry *r, struct auth *a, const struct http_response *rs,
+		uint64_t sent_version, uint64_t deadline, const atomic_bool *cancel,
+		struct error *err)
 {
 	struct challenge ch = {0};
 	struct credential c = {0};
@@ -349,7 +374,8 @@ int auth_answer(struct registry *r, struct auth *a, const struct http_response *
 	bool changed;
 
 	if (e == CHALLENGE_NONE)
-		e = error_set(err, -EACCES, "%s: access to %s denied (401 without a challenge)", a->host->name, a->repo);
+		e = error_set(err, -EACCES, "%s: access to %s denied (401 without a challenge)",
+			      a->host->name, a->repo);
 	if (e < 0)
 		return e;
 	pthread_mutex_lock(&r->lock);
@@ -366,7 +392,9 @@ int auth_answer(struct registry *r, struct auth *a, const struct http_response *
 	else if (!changed) {
 		e = credential_find(r, a, &c, err);
 		if (e == CREDS_NONE)
-			e = error_set(err, -EACCES, "%s: %s needs a credential and none was found; log in with \"podman login\" or \"docker login\"",
+			e = error_set(err, -EACCES,
+				      "%s: %s needs a credential and none was found; log in with "
+				      "\"podman login\" or \"docker login\"",
 				      a->host->name, a->repo);
 		if (!e) {
 			pthread_mutex_lock(&r->lock);

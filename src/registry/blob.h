@@ -22,20 +22,20 @@ typedef int (*blob_sink_fn)(void *userdata, const void *data, size_t n);
 
 /* What one blob_read() cost; added to, so that one struct may sum several reads. */
 struct blob_cost {
-	uint64_t requests;      /* HTTP requests sent, with retries and redirects; 0 for a layout */
-	uint64_t wire_bytes;    /* body bytes received, wanted or not */
-	uint64_t queue_ns;      /* until a connection took the request */
-	uint64_t connect_ns;    /* name look-up, connect, TLS */
+	uint64_t requests;	/* HTTP requests sent, with retries and redirects; 0 for a layout */
+	uint64_t wire_bytes;	/* body bytes received, wanted or not */
+	uint64_t queue_ns;	/* until a connection took the request */
+	uint64_t connect_ns;	/* name look-up, connect, TLS */
 	uint64_t first_byte_ns; /* from sent to first body byte */
-	uint64_t transfer_ns;   /* first to last body byte */
+	uint64_t transfer_ns;	/* first to last body byte */
 	uint64_t retries;
 };
 
 struct blob_read_options {
-	uint64_t deadline_ns; /* on the seam's monotonic clock; 0 = none */
+	uint64_t deadline_ns;	   /* on the seam's monotonic clock; 0 = none */
 	const atomic_bool *cancel; /* NULL = never; looked at at least every 100 ms */
-	bool fresh;       /* ask caches on the way for a fresh copy: after a digest mismatch */
-	bool background;  /* prefetch: may be made to wait for demand reads */
+	bool fresh;	 /* ask caches on the way for a fresh copy: after a digest mismatch */
+	bool background; /* prefetch: may be made to wait for demand reads */
 	struct blob_cost *cost; /* NULL = not wanted */
 };
 

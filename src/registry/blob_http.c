@@ -22,11 +22,11 @@ struct blob_http {
 
 struct range_read {
 	struct blob_http *b;
-	uint64_t end;       /* asked for up to here */
-	uint64_t at;        /* delivered up to here */
-	uint64_t seen;      /* `at` when progress was last asked for */
-	uint64_t skip;      /* bytes of this answer before what is wanted */
-	uint64_t room;      /* bytes of this answer that may be taken */
+	uint64_t end;  /* asked for up to here */
+	uint64_t at;   /* delivered up to here */
+	uint64_t seen; /* `at` when progress was last asked for */
+	uint64_t skip; /* bytes of this answer before what is wanted */
+	uint64_t room; /* bytes of this answer that may be taken */
 	blob_sink_fn sink;
 	void *userdata;
 	bool fresh;
@@ -54,12 +54,13 @@ static bool before_attempt(void *userdata, struct exchange *x)
 /* A lie about the range is a failed attempt, not a decision: the next answer may be honest. */
 static int partial_check(struct range_read *rr, const struct http_response *rs)
 {
-	const char *value = http_header(rs, "content-range"), *type = http_header(rs, "content-type");
+	const char *value = http_header(rs, "content-range"),
+		   *type = http_header(rs, "content-type");
 	struct content_range cr;
 
-	if ((type && !strncmp(type, "multipart/", 10)) || !value || content_range_parse(value, &cr) < 0 ||
-	    cr.unsatisfied || cr.first != rr->at || cr.last >= rr->end ||
-	    (cr.has_total && cr.total != rr->b->blob.size))
+	if ((type && !strncmp(type, "multipart/", 10)) || !value ||
+	    content_range_parse(value, &cr) < 0 || cr.unsatisfied || cr.first != rr->at ||
+	    cr.last >= rr->end || (cr.has_total && cr.total != rr->b->blob.size))
 		return -EPROTO;
 	rr->skip = 0;
 	rr->room = cr.last + 1 - cr.first;
@@ -115,17 +116,32 @@ static bool progressed(void *userdata)
 	return more;
 }
 
-static int blob_http_read(struct blob *blob, uint64_t off, uint64_t len, const struct blob_read_options *o,
-			  blob_sink_fn sink, void *userdata, struct error *err)
+static int blob_http_read(struct blob *blob, uint64_t off, uint64_t len,
+			  const struct blob_read_options *o, blob_sink_fn sink, void *userdata,
+			  struct error *err)
 {
 	struct blob_http *b = (struct blob_http *)blob;
-	struct range_read rr = {.b = b, .end = off + len, .at = off, .seen = off, .sink = sink,
-				.userdata = userdata, .fresh = o->fresh};
+	struct range_read rr = {.b = b,
+				.end = off + len,
+				.at = off,
+				.seen = off,
+				.sink = sink,
+				.userdata = userdata,
+				.fresh = o->fresh};
 	struct http_response rs = {0};
-	struct exchange x = {.r = b->r, .auth = b->auth, .path = b->path, .deadline_ns = o->deadline_ns,
-			     .cancel = o->cancel, .cost = o->cost, .on_headers = on_headers, .sink = on_body,
-			     .userdata = &rr, .progressed = progressed, .before = before_attempt,
-			     .remembered = &b->target, .remembered_lock = &b->lock};
+	struct exchange x = {.r = b->r,
+			     .auth = b->auth,
+			     .path = b->path,
+			     .deadline_ns = o->deadline_ns,
+			     .cancel = o->cancel,
+			     .cost = o->cost,
+			     .on_headers = on_headers,
+			     .sink = on_body,
+			     .userdata = &rr,
+			     .progressed = progressed,
+			     .before = before_attempt,
+			     .remembered = &b->target,
+			     .remembered_lock = &b->lock};
 	int r = exchange_run(&x, &rs, err);
 
 	http_response_fini(&rs);

@@ -15,7 +15,8 @@
 #define LOOK_AGAIN_NS (50 * NS_PER_MS)
 
 /* One attempt: where it went, and what came. */
-struct try {
+struct
+try {
 	struct exchange *x;
 	struct url url;
 	bool redirected;
@@ -139,15 +140,20 @@ static int hop_perform(struct try *t, struct http_response *rs, struct error *er
 	struct exchange *x = t->x;
 	_cleanup_(freep) char *auth = NULL;
 	const char *headers[ARRAY_SIZE(x->headers) + 2];
-	struct http_request rq = {.method = "GET", .headers = headers, .body_max = x->body_max,
-				  .deadline_ns = x->deadline_ns, .cancel = x->cancel,
-				  .registry_class = x->auth->host->peer, .on_headers = x->on_headers,
-				  .sink = x->sink, .userdata = x->userdata};
+	struct http_request rq = {.method = "GET",
+				  .headers = headers,
+				  .body_max = x->body_max,
+				  .deadline_ns = x->deadline_ns,
+				  .cancel = x->cancel,
+				  .registry_class = x->auth->host->peer,
+				  .on_headers = x->on_headers,
+				  .sink = x->sink,
+				  .userdata = x->userdata};
 	size_t n = 0;
 	int r;
 
-	r = auth_header(x->r, x->auth, &t->url.origin, t->redirected ? REDIRECT : REGISTRY_REQUEST, x->deadline_ns,
-			x->cancel, &auth, &t->auth_version, err);
+	r = auth_header(x->r, x->auth, &t->url.origin, t->redirected ? REDIRECT : REGISTRY_REQUEST,
+			x->deadline_ns, x->cancel, &auth, &t->auth_version, err);
 	if (r < 0)
 		return r;
 	for (; n < ARRAY_SIZE(x->headers) && x->headers[n]; n++)
@@ -167,7 +173,8 @@ static int hop_perform(struct try *t, struct http_response *rs, struct error *er
 	return 0;
 }
 
-static int redirect_follow(struct try *t, const struct http_response *rs, unsigned hop, struct error *err)
+static int redirect_follow(struct try *t, const struct http_response *rs, unsigned hop,
+			   struct error *err)
 {
 	struct exchange *x = t->x;
 	const char *location = http_header(rs, "location");
@@ -175,10 +182,12 @@ static int redirect_follow(struct try *t, const struct http_response *rs, unsign
 	int r;
 
 	if (!location)
-		return error_set(err, -EPROTO, "%s: a redirect (%d) without a Location", x->auth->host->name, rs->status);
+		return error_set(err, -EPROTO, "%s: a redirect (%d) without a Location",
+				 x->auth->host->name, rs->status);
 	r = url_resolve(&t->url, location, &next, err);
 	if (r >= 0)
-		r = redirect_check(&x->auth->host->origin, x->auth->host->peer, &t->url.origin, &next.origin, hop, err);
+		r = redirect_check(&x->auth->host->origin, x->auth->host->peer, &t->url.origin,
+				   &next.origin, hop, err);
 	if (r < 0) {
 		url_fini(&next);
 		return r;
@@ -216,7 +225,8 @@ static bool fall_back_to_http(struct try *t)
 	bool plain;
 
 	pthread_mutex_lock(&t->x->r->lock);
-	plain = !h->scheme_known && h->origin.https && origin_classify(&h->origin) == ADDRESS_LOOPBACK &&
+	plain = !h->scheme_known && h->origin.https &&
+		origin_classify(&h->origin) == ADDRESS_LOOPBACK &&
 		(t->at.fault == TRANSFER_HANDSHAKE || t->at.fault == TRANSFER_CUT);
 	if (plain) {
 		h->origin.https = false;
@@ -235,22 +245,26 @@ static void attempt_complete(struct try *t, const struct http_response *rs)
 	t->at.redirected = t->redirected;
 	t->at.authorized = t->authorized;
 	if (t->at.fault == TRANSFER_ANSWERED && after &&
-	    !retry_after_parse(after, t->x->r->o.seam->realtime_s(t->x->r->o.seam), &t->at.retry_after_s))
+	    !retry_after_parse(after, t->x->r->o.seam->realtime_s(t->x->r->o.seam),
+			       &t->at.retry_after_s))
 		t->at.has_retry_after = true;
 }
 
-static int outcome_act(struct try *t, int outcome, const struct http_response *rs, struct error *err)
+static int outcome_act(struct try *t, int outcome, const struct http_response *rs,
+		       struct error *err)
 {
 	struct exchange *x = t->x;
 
 	if (outcome == RETRY_RERESOLVE)
 		remember(x, NULL);
 	if (outcome == RETRY_REAUTH)
-		return auth_answer(x->r, x->auth, rs, t->auth_version, x->deadline_ns, x->cancel, err);
+		return auth_answer(x->r, x->auth, rs, t->auth_version, x->deadline_ns, x->cancel,
+				   err);
 	return 0;
 }
 
-static int exchange_step(struct try *t, struct retry *state, struct http_response *rs, struct error *err)
+static int exchange_step(struct try *t, struct retry *state, struct http_response *rs,
+			 struct error *err)
 {
 	struct exchange *x = t->x;
 	uint64_t until = 0, rnd;
@@ -259,7 +273,8 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 	int r = try_once(t, rs, &why);
 
 	if (r < 0)
-		return error_set(err, r, "%s", why.text[0] ? why.text : "the request could not be made");
+		return error_set(err, r, "%s",
+				 why.text[0] ? why.text : "the request could not be made");
 	if (fall_back_to_http(t))
 		return RETRY_AGAIN;
 	attempt_complete(t, rs);
@@ -267,7 +282,8 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 		retry_progress(state);
 	url_redact(t->url.text, where, sizeof(where));
 	x->r->o.seam->random(x->r->o.seam, &rnd, sizeof(rnd));
-	r = retry_next(&RETRY_POLICY_DEFAULT, state, &t->at, where, now_of(x), x->deadline_ns, rnd, &until, &why);
+	r = retry_next(&RETRY_POLICY_DEFAULT, state, &t->at, where, now_of(x), x->deadline_ns, rnd,
+		       &until, &why);
 	if (r <= 0) {
 		if (r < 0)
 			error_set(err, r, "%s", why.text[0] ? why.text : "the request failed");
@@ -276,7 +292,8 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 	if (r == RETRY_AGAIN && x->cost)
 		x->cost->retries++;
 	if (r != RETRY_REAUTH)
-		log_write(x->r->o.log, LOG_INFO, "%s: attempt %u failed (%s%d); again in %llu ms", where, state->failures,
+		log_write(x->r->o.log, LOG_INFO, "%s: attempt %u failed (%s%d); again in %llu ms",
+			  where, state->failures,
 			  t->at.fault == TRANSFER_ANSWERED ? "status " : "transfer ",
 			  t->at.fault == TRANSFER_ANSWERED ? t->at.status : (int)t->at.fault,
 			  (unsigned long long)((until - min_u64(until, now_of(x))) / NS_PER_MS));
@@ -290,7 +307,8 @@ int exchange_run(struct exchange *x, struct http_response *ret, struct error *er
 	struct retry state = {0};
 
 	if (x->r->o.offline)
-		return error_set(err, -ENETUNREACH, "offline, and %s is not in the cache (--offline)", x->path);
+		return error_set(err, -ENETUNREACH,
+				 "offline, and %s is not in the cache (--offline)", x->path);
 	for (;;) {
 		struct try t = {.x = x};
 		int r;

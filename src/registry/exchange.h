@@ -18,7 +18,7 @@ struct host {
 	struct host *next;
 	char name[HOST_MAX + 8]; /* "localhost:5000" */
 	struct origin origin;
-	bool scheme_known;       /* a loopback host may turn out to talk plain HTTP */
+	bool scheme_known; /* a loopback host may turn out to talk plain HTTP */
 	enum address_class peer;
 	bool realm_pinned;
 	struct origin realm;
@@ -30,12 +30,12 @@ struct auth {
 	struct auth *next;
 	struct host *host;
 	char *repo;
-	char *header;        /* "Authorization: ..." or NULL: none is needed, as far as we know */
+	char *header; /* "Authorization: ..." or NULL: none is needed, as far as we know */
 	enum secret_kind kind;
-	uint64_t renew_ns;   /* 0 = never */
-	uint64_t version;    /* counts changes of header */
+	uint64_t renew_ns; /* 0 = never */
+	uint64_t version;  /* counts changes of header */
 	char *realm, *service;
-	bool fetching;       /* one thread asks the token server, the others wait */
+	bool fetching; /* one thread asks the token server, the others wait */
 };
 
 struct registry {
@@ -53,30 +53,34 @@ struct host *registry_host(struct registry *r, const char *name, struct error *e
 struct auth *registry_auth(struct registry *r, struct host *host, const char *repo);
 
 /* The header to send to target, or NULL; freed by the caller. Renews a token that is due. */
-int auth_header(struct registry *r, struct auth *a, const struct origin *target, enum purpose purpose,
-		uint64_t deadline_ns, const atomic_bool *cancel, char **ret, uint64_t *ret_version,
-		struct error *err);
+int auth_header(struct registry *r, struct auth *a, const struct origin *target,
+		enum purpose purpose, uint64_t deadline_ns, const atomic_bool *cancel, char **ret,
+		uint64_t *ret_version, struct error *err);
 /* Answers a 401: sent_version is what was refused. */
-int auth_answer(struct registry *r, struct auth *a, const struct http_response *rs, uint64_t sent_version,
-		uint64_t deadline_ns, const atomic_bool *cancel, struct error *err);
+int auth_answer(struct registry *r, struct auth *a, const struct http_response *rs,
+		uint64_t sent_version, uint64_t deadline_ns, const atomic_bool *cancel,
+		struct error *err);
 
 struct exchange {
 	struct registry *r;
 	struct auth *auth;
-	const char *path;        /* below "/v2/", already encoded */
-	const char *headers[6];  /* NULL-terminated */
+	const char *path;	/* below "/v2/", already encoded */
+	const char *headers[6]; /* NULL-terminated */
 	size_t body_max;
 	uint64_t deadline_ns;
 	const atomic_bool *cancel;
-	struct blob_cost *cost;  /* or NULL */
+	struct blob_cost *cost; /* or NULL */
 	int (*on_headers)(void *userdata, const struct http_response *rs);
 	int (*sink)(void *userdata, const void *data, size_t n);
 	void *userdata;
-	/* Whether bytes came since it was last asked: failures then count from the start. NULL: no. */
+	/* Whether bytes came since it was last asked: failures then count from the start. NULL: no.
+	 */
 	bool (*progressed)(void *userdata);
-	/* Called before every attempt: may change headers. Returns true when all is done already. */
+	/* Called before every attempt: may change headers. Returns true when all is done already.
+	 */
 	bool (*before)(void *userdata, struct exchange *x);
-	/* Remembered target of a redirect, or NULL; owned by the caller, changed here under its lock. */
+	/* Remembered target of a redirect, or NULL; owned by the caller, changed here under its
+	 * lock. */
 	char **remembered;
 	pthread_mutex_t *remembered_lock;
 };

@@ -68,8 +68,8 @@ static size_t on_header(char *p, size_t one, size_t n, void *userdata)
 		colon = (size_t)(c - p);
 		for (size_t i = 0; i < colon; i++)
 			p[i] = (char)tolower((unsigned char)p[i]);
-		if (t->lines.len + len + 1 > HTTP_HEADERS_MAX || buf_append(&t->lines, p, len) < 0 ||
-		    buf_append(&t->lines, "", 1) < 0) {
+		if (t->lines.len + len + 1 > HTTP_HEADERS_MAX ||
+		    buf_append(&t->lines, p, len) < 0 || buf_append(&t->lines, "", 1) < 0) {
 			t->too_big = true;
 			n = 0;
 		}
@@ -325,14 +325,17 @@ static int news_wait(struct http *h, struct transfer *t, struct patience *p, str
 
 	while (!t->done && !(t->headers_done && (t->body.len || p->for_headers))) {
 		uint64_t now = s->monotonic_ns(s), at = now + LOOK_AGAIN_NS;
-		uint64_t limit = t->headers_done ? h->o.slow_ns : h->o.connect_ns + h->o.first_byte_ns;
-		struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S)};
+		uint64_t limit =
+			t->headers_done ? h->o.slow_ns : h->o.connect_ns + h->o.first_byte_ns;
+		struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S),
+				      .tv_nsec = (long)(at % NS_PER_S)};
 
 		if (t->rq->cancel && atomic_load(t->rq->cancel)) {
 			*a = (struct attempt){.fault = TRANSFER_OURS, .code = -ECANCELED};
 			return 1;
 		}
-		if ((t->rq->deadline_ns && now >= t->rq->deadline_ns) || now - p->since_ns >= limit) {
+		if ((t->rq->deadline_ns && now >= t->rq->deadline_ns) ||
+		    now - p->since_ns >= limit) {
 			*a = (struct attempt){.fault = TRANSFER_TIMEOUT};
 			return 1;
 		}
@@ -374,7 +377,8 @@ static enum transfer_fault fault_of(CURLcode code)
 static void ours(struct attempt *a, int code)
 {
 	if (code == -EPROTO)
-		*a = (struct attempt){.fault = TRANSFER_GARBLED, .detail = "the answer is not the range asked for"};
+		*a = (struct attempt){.fault = TRANSFER_GARBLED,
+				      .detail = "the answer is not the range asked for"};
 	else
 		*a = (struct attempt){.fault = TRANSFER_OURS, .code = code};
 }
@@ -383,8 +387,12 @@ static int collect(const struct http_request *rq, struct http_response *rs, cons
 {
 	size_t max = rq->body_max ? rq->body_max : HTTP_ERROR_BODY_MAX;
 
-	if (rs->status >= 300 || rs->status < 200) /* an error's text may be cut; a document may not */
-		return buf_append(&rs->body, piece->data, min_u64(piece->len, HTTP_ERROR_BODY_MAX - min_u64(HTTP_ERROR_BODY_MAX, rs->body.len)));
+	if (rs->status >= 300 ||
+	    rs->status < 200) /* an error's text may be cut; a document may not */
+		return buf_append(
+			&rs->body, piece->data,
+			min_u64(piece->len,
+				HTTP_ERROR_BODY_MAX - min_u64(HTTP_ERROR_BODY_MAX, rs->body.len)));
 	if (piece->len > max - min_u64(max, rs->body.len))
 		return -E2BIG;
 	return buf_append(&rs->body, piece->data, piece->len);
@@ -414,7 +422,8 @@ static int body_run(struct http *h, struct transfer *t, struct http_response *rs
 			transfer_wish(h, t, false);
 		pthread_mutex_unlock(&t->lock);
 		rs->body_bytes += piece.len;
-		r = collecting ? collect(t->rq, rs, &piece) : t->rq->sink(t->rq->userdata, piece.data, piece.len);
+		r = collecting ? collect(t->rq, rs, &piece)
+			       : t->rq->sink(t->rq->userdata, piece.data, piece.len);
 		pthread_mutex_lock(&t->lock);
 		if (r) {
 			if (r < 0)
@@ -431,7 +440,8 @@ static int body_run(struct http *h, struct transfer *t, struct http_response *rs
 	}
 }
 
-static int answer_run(struct http *h, struct transfer *t, struct http_response *rs, struct attempt *a)
+static int answer_run(struct http *h, struct transfer *t, struct http_response *rs,
+		      struct attempt *a)
 {
 	struct patience p = {.for_headers = true, .since_ns = h->o.seam->monotonic_ns(h->o.seam)};
 	int mode = HTTP_COLLECT;
@@ -492,7 +502,8 @@ static int result_judge(struct transfer *t, struct attempt *a, char detail[stati
 	if (t->address_refused)
 		*a = (struct attempt){.fault = TRANSFER_OURS, .code = -EPERM};
 	else if (t->too_big)
-		*a = (struct attempt){.fault = TRANSFER_GARBLED, .detail = "headers of more than 256 KiB"};
+		*a = (struct attempt){.fault = TRANSFER_GARBLED,
+				      .detail = "headers of more than 256 KiB"};
 	else if (t->code != CURLE_OK) {
 		snprintf(detail, 256, "%s", t->error[0] ? t->error : curl_easy_strerror(t->code));
 		*a = (struct attempt){.fault = fault_of(t->code), .detail = detail};
@@ -501,10 +512,11 @@ static int result_judge(struct transfer *t, struct attempt *a, char detail[stati
 	return a->fault == TRANSFER_ANSWERED ? 0 : 1;
 }
 
-int http_perform(struct http *h, const struct http_request *rq, struct http_response *ret, struct attempt *a,
-		 char detail[static 256])
+int http_perform(struct http *h, const struct http_request *rq, struct http_response *ret,
+		 struct attempt *a, char detail[static 256])
 {
-	struct transfer t = {.rq = rq, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+	struct transfer t = {
+		.rq = rq, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
 	int r;
 
 	*ret = (struct http_response){0};

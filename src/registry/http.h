@@ -45,11 +45,11 @@ struct http_request {
 	const char *method; /* "GET", "POST" */
 	const char *url;
 	const char *const *headers; /* complete lines, NULL-terminated */
-	const char *body;           /* POST */
-	size_t body_max;            /* of a collected body; 0 = HTTP_ERROR_BODY_MAX; more is -E2BIG */
-	uint64_t deadline_ns;       /* 0 = none */
-	const atomic_bool *cancel;  /* or NULL */
-	bool judge_address;         /* refuse sockets that address_allowed() refuses */
+	const char *body;	    /* POST */
+	size_t body_max;      /* of a collected body; 0 = HTTP_ERROR_BODY_MAX; more is -E2BIG */
+	uint64_t deadline_ns; /* 0 = none */
+	const atomic_bool *cancel; /* or NULL */
+	bool judge_address;	   /* refuse sockets that address_allowed() refuses */
 	enum address_class registry_class;
 	/* Once, before the body: 0 = give the body to sink, HTTP_COLLECT, < 0 = stop with that
 	 * (-EPROTO: the answer is no good, TRANSFER_GARBLED). NULL: collect. */
@@ -60,9 +60,10 @@ struct http_request {
 };
 
 /* 0: there is an answer (or HTTP_ENOUGH was said); a->fault is TRANSFER_ANSWERED. 1: there is none,
- * or it broke off: a->fault says how, a->detail (in detail[]) in words. ret must be finished in any case. */
-int http_perform(struct http *h, const struct http_request *rq, struct http_response *ret, struct attempt *a,
-		 char detail[static 256]);
+ * or it broke off: a->fault says how, a->detail (in detail[]) in words. ret must be finished in any
+ * case. */
+int http_perform(struct http *h, const struct http_request *rq, struct http_response *ret,
+		 struct attempt *a, char detail[static 256]);
 void http_response_fini(struct http_response *rs);
 
 /* The first value of a header, or NULL; all of them with http_header_next(). */

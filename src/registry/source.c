@@ -33,7 +33,8 @@ int document_verify(const char *source, const char *what, const void *data, size
 		return 0;
 	digest_format(want, w);
 	digest_format(&got, g);
-	return error_set(err, -EBADMSG, "%s: %s is %s, expected %s: it is corrupt or was tampered with", source,
+	return error_set(err, -EBADMSG,
+			 "%s: %s is %s, expected %s: it is corrupt or was tampered with", source,
 			 what, g, w);
 }
 
@@ -42,8 +43,8 @@ int source_resolve(struct source *s, struct source_document *ret, struct error *
 	return s->ops->resolve(s, ret, err);
 }
 
-int source_manifest(struct source *s, const struct digest *d, int64_t size, struct source_document *ret,
-		    struct error *err)
+int source_manifest(struct source *s, const struct digest *d, int64_t size,
+		    struct source_document *ret, struct error *err)
 {
 	return s->ops->manifest(s, d, size, ret, err);
 }
@@ -52,8 +53,8 @@ int source_small_blob(struct source *s, const struct digest *d, int64_t size, si
 		      struct buf *ret, struct error *err)
 {
 	if (size > 0 && (uint64_t)size > max_bytes)
-		return error_set(err, -E2BIG, "%s: a config of %lld bytes, the limit is %zu", s->name,
-				 (long long)size, max_bytes);
+		return error_set(err, -E2BIG, "%s: a config of %lld bytes, the limit is %zu",
+				 s->name, (long long)size, max_bytes);
 	return s->ops->small_blob(s, d, size, max_bytes, ret, err);
 }
 

@@ -20,9 +20,9 @@ struct registry_options {
 	const struct seam *seam;
 	const struct log *log;
 	const char *authfile; /* NULL: the documented look-up order */
-	bool insecure;        /* plain HTTP for every host */
+	bool insecure;	      /* plain HTTP for every host */
 	bool tls_noverify;    /* TLS without verification; never covers a token realm elsewhere */
-	bool offline;         /* never dial: every attempt is -ENETUNREACH */
+	bool offline;	      /* never dial: every attempt is -ENETUNREACH */
 	const char *user_agent;
 	/* Timing; 0 = the defaults: connect 5 s, first byte 10 s, slow = under 1 KiB/s for 10 s,
 	 * 5 attempts, back-off 0.1 s doubling to 5 s with full jitter, whole call 30 s. */
@@ -43,9 +43,9 @@ void source_close(struct source *s); /* blobs stay usable until closed themselve
 DEFINE_CLEANUP(struct source *, source_close)
 
 struct source_document {
-	struct buf body;        /* verified against digest */
-	struct digest digest;   /* computed from the body, never taken from a header */
-	char *media_type;       /* Content-Type without parameters, or the layout's; may be NULL */
+	struct buf body;      /* verified against digest */
+	struct digest digest; /* computed from the body, never taken from a header */
+	char *media_type;     /* Content-Type without parameters, or the layout's; may be NULL */
 };
 void source_document_fini(struct source_document *d);
 

@@ -23,11 +23,13 @@ struct source_ops {
 struct source {
 	const struct source_ops *ops;
 	struct registry *registry; /* borrowed */
-	const char *name;          /* the reference as typed, for errors; owned */
+	const char *name;	   /* the reference as typed, for errors; owned */
 };
 
-int source_layout_open(struct registry *r, const struct ref *ref, struct source **ret, struct error *err);
-int source_registry_open(struct registry *r, const struct ref *ref, struct source **ret, struct error *err);
+int source_layout_open(struct registry *r, const struct ref *ref, struct source **ret,
+		       struct error *err);
+int source_registry_open(struct registry *r, const struct ref *ref, struct source **ret,
+			 struct error *err);
 
 const struct seam *registry_seam(const struct registry *r);
 

@@ -50,13 +50,14 @@ static int blob_file_open(struct source_layout *l, const struct digest *d, uint6
 	if (fd < 0)
 		return error_set_errno(err, fd, "%s: can't open %s", l->source.name, path);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return error_set(err, -EBADMSG, "%s: %s is not a regular file", l->source.name, path);
+		return error_set(err, -EBADMSG, "%s: %s is not a regular file", l->source.name,
+				 path);
 	*ret_size = (uint64_t)st.st_size;
 	return steal_fd(&fd);
 }
 
-static int blob_file_read(struct source_layout *l, const struct digest *d, int64_t size, size_t max_bytes,
-			  struct buf *ret, struct error *err)
+static int blob_file_read(struct source_layout *l, const struct digest *d, int64_t size,
+			  size_t max_bytes, struct buf *ret, struct error *err)
 {
 	_cleanup_(closep) int fd = -1;
 	uint64_t have;
@@ -66,11 +67,12 @@ static int blob_file_read(struct source_layout *l, const struct digest *d, int64
 	if (fd < 0)
 		return fd;
 	if (size >= 0 && (uint64_t)size != have)
-		return error_set(err, -EBADMSG, "%s: a blob has %llu bytes, its descriptor says %lld",
+		return error_set(err, -EBADMSG,
+				 "%s: a blob has %llu bytes, its descriptor says %lld",
 				 l->source.name, (unsigned long long)have, (long long)size);
 	if (have > max_bytes)
-		return error_set(err, -E2BIG, "%s: a document of %llu bytes, the limit is %zu", l->source.name,
-				 (unsigned long long)have, max_bytes);
+		return error_set(err, -E2BIG, "%s: a document of %llu bytes, the limit is %zu",
+				 l->source.name, (unsigned long long)have, max_bytes);
 	r = buf_reserve(ret, have);
 	if (r >= 0)
 		r = seam_pread_full(l->seam, fd, ret->data, have, 0);
@@ -96,7 +98,8 @@ static int layout_manifest(struct source *s, const struct digest *d, int64_t siz
 static const char *entry_name(const json_t *entry)
 {
 	const json_t *a = json_object_get(entry, "annotations");
-	const char *name = json_string_value(json_object_get(a, "org.opencontainers.image.ref.name"));
+	const char *name =
+		json_string_value(json_object_get(a, "org.opencontainers.image.ref.name"));
 
 	return name ? name : json_string_value(json_object_get(a, "io.containerd.image.name"));
 }
@@ -111,21 +114,25 @@ static int entry_missing(struct source_layout *l, const json_t *manifests, struc
 		if (entry_name(e))
 			buf_printf(&names, "%s%s", names.len ? ", " : "", entry_name(e));
 	if (!l->name)
-		return error_set(err, json_array_size(manifests) ? -EINVAL : -ENOENT,
-				 "%s: the layout holds %zu images; name one of them: oci:DIR:NAME (%s)",
-				 l->source.name, json_array_size(manifests), buf_str(&names));
-	return error_set(err, -ENOENT, "%s: the layout has no image \"%s\"; it has: %s", l->source.name, l->name,
-			 names.len ? buf_str(&names) : "none with a name");
+		return error_set(
+			err, json_array_size(manifests) ? -EINVAL : -ENOENT,
+			"%s: the layout holds %zu images; name one of them: oci:DIR:NAME (%s)",
+			l->source.name, json_array_size(manifests), buf_str(&names));
+	return error_set(err, -ENOENT, "%s: the layout has no image \"%s\"; it has: %s",
+			 l->source.name, l->name, names.len ? buf_str(&names) : "none with a name");
 }
 
-static int entry_find(struct source_layout *l, const json_t *index, const json_t **ret, struct error *err)
+static int entry_find(struct source_layout *l, const json_t *index, const json_t **ret,
+		      struct error *err)
 {
 	json_t *manifests, *e;
 	size_t i;
 	int r = json_get_array(index, "manifests", l->source.name, &manifests, err);
 
 	if (r)
-		return r < 0 ? r : error_set(err, -EBADMSG, "%s: index.json has no manifests", l->source.name);
+		return r < 0 ? r
+			     : error_set(err, -EBADMSG, "%s: index.json has no manifests",
+					 l->source.name);
 	if (!l->name && json_array_size(manifests) == 1) {
 		*ret = json_array_get(manifests, 0);
 		return 0;
@@ -174,8 +181,8 @@ static int layout_resolve(struct source *s, struct source_document *ret, struct 
 	return 0;
 }
 
-static int layout_small_blob(struct source *s, const struct digest *d, int64_t size, size_t max_bytes,
-			     struct buf *ret, struct error *err)
+static int layout_small_blob(struct source *s, const struct digest *d, int64_t size,
+			     size_t max_bytes, struct buf *ret, struct error *err)
 {
 	return blob_file_read(layout_of(s), d, size, max_bytes, ret, err);
 }
@@ -209,8 +216,9 @@ static int layout_tags(struct source *s, char ***ret, struct error *err)
 
 /* ---- blobs ---- */
 
-static int blob_layout_read(struct blob *b, uint64_t off, uint64_t len, const struct blob_read_options *o,
-			    blob_sink_fn sink, void *userdata, struct error *err)
+static int blob_layout_read(struct blob *b, uint64_t off, uint64_t len,
+			    const struct blob_read_options *o, blob_sink_fn sink, void *userdata,
+			    struct error *err)
 {
 	struct blob_layout *l = (struct blob_layout *)b;
 	_cleanup_(freep) uint8_t *buf = malloc(READ_BYTES);
@@ -225,8 +233,8 @@ static int blob_layout_read(struct blob *b, uint64_t off, uint64_t len, const st
 			return error_set(err, -ECANCELED, "interrupted");
 		r = seam_pread_full(l->seam, l->fd, buf, n, off);
 		if (r < 0)
-			return error_set_errno(err, r == -ENODATA ? -EBADMSG : r, "blob %s: can't read the layout",
-					       l->name);
+			return error_set_errno(err, r == -ENODATA ? -EBADMSG : r,
+					       "blob %s: can't read the layout", l->name);
 		if (o->cost)
 			o->cost->wire_bytes += n;
 		r = sink(userdata, buf, n);
@@ -261,8 +269,9 @@ static int layout_blob(struct source *s, const struct digest *d, uint64_t size, 
 		close(fd);
 		if (have == size)
 			return -ENOMEM;
-		return error_set(err, -EBADMSG, "%s: a blob has %llu bytes, its descriptor says %llu",
-				 l->source.name, (unsigned long long)have, (unsigned long long)size);
+		return error_set(
+			err, -EBADMSG, "%s: a blob has %llu bytes, its descriptor says %llu",
+			l->source.name, (unsigned long long)have, (unsigned long long)size);
 	}
 	*b = (struct blob_layout){
 		.blob = {.ops = &ops, .size = size, .digest = *d}, .seam = l->seam, .fd = fd};
@@ -292,23 +301,27 @@ static int layout_check(struct source_layout *l, struct error *err)
 
 	l->dir_fd = l->seam->openat(l->seam, AT_FDCWD, l->dir, O_RDONLY | O_DIRECTORY, 0);
 	if (l->dir_fd < 0)
-		return error_set_errno(err, l->dir_fd, "%s: can't open the layout directory", l->source.name);
+		return error_set_errno(err, l->dir_fd, "%s: can't open the layout directory",
+				       l->source.name);
 	r = seam_read_file(l->seam, l->dir_fd, "oci-layout", 4096, &text, &n);
 	if (r < 0)
-		return error_set_errno(err, r, "%s: not an OCI image layout: can't read its oci-layout file",
-				       l->source.name);
+		return error_set_errno(
+			err, r, "%s: not an OCI image layout: can't read its oci-layout file",
+			l->source.name);
 	r = json_parse(text, n, 4096, "oci-layout", &doc, err);
 	if (r >= 0)
 		r = json_get_string(doc, "imageLayoutVersion", "oci-layout", &version, err);
 	if (r < 0)
 		return r;
 	if (r || strncmp(version, "1.", 2))
-		return error_set(err, -ENOTSUP, "%s: OCI layout version \"%s\" is not known (1.0.0 is)",
+		return error_set(err, -ENOTSUP,
+				 "%s: OCI layout version \"%s\" is not known (1.0.0 is)",
 				 l->source.name, r ? "" : version);
 	return 0;
 }
 
-int source_layout_open(struct registry *r, const struct ref *ref, struct source **ret, struct error *err)
+int source_layout_open(struct registry *r, const struct ref *ref, struct source **ret,
+		       struct error *err)
 {
 	static const struct source_ops ops = {.resolve = layout_resolve,
 					      .manifest = layout_manifest,
@@ -321,11 +334,12 @@ int source_layout_open(struct registry *r, const struct ref *ref, struct source 
 
 	if (!l)
 		return -ENOMEM;
-	*l = (struct source_layout){.source = {.ops = &ops, .registry = r, .name = strdup(ref->text)},
-				    .seam = registry_seam(r),
-				    .dir_fd = -1,
-				    .dir = strdup(ref->path),
-				    .name = ref->tag ? strdup(ref->tag) : NULL};
+	*l = (struct source_layout){
+		.source = {.ops = &ops, .registry = r, .name = strdup(ref->text)},
+		.seam = registry_seam(r),
+		.dir_fd = -1,
+		.dir = strdup(ref->path),
+		.name = ref->tag ? strdup(ref->tag) : NULL};
 	e = l->source.name && l->dir && (!ref->tag || l->name) ? layout_check(l, err) : -ENOMEM;
 	if (e < 0) {
 		layout_close(&l->source);

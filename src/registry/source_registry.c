@@ -12,7 +12,8 @@
 #define CALL_NS (30 * NS_PER_S)
 #define TAGS_PAGES_MAX 1000
 #define ACCEPT                                                                                     \
-	"Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, " \
+	"Accept: application/vnd.oci.image.index.v1+json, "                                        \
+	"application/vnd.oci.image.manifest.v1+json, "                                             \
 	"application/vnd.docker.distribution.manifest.list.v2+json, "                              \
 	"application/vnd.docker.distribution.manifest.v2+json"
 
@@ -35,8 +36,11 @@ static struct source_registry *registry_of(struct source *s)
 int registry_new(const struct registry_options *o, struct registry **ret, struct error *err)
 {
 	_cleanup_(registry_freep) struct registry *r = calloc(1, sizeof(*r));
-	struct http_options ho = {.seam = o->seam, .user_agent = o->user_agent, .tls_noverify = o->tls_noverify,
-				  .connect_ns = o->connect_ns, .first_byte_ns = o->first_byte_ns,
+	struct http_options ho = {.seam = o->seam,
+				  .user_agent = o->user_agent,
+				  .tls_noverify = o->tls_noverify,
+				  .connect_ns = o->connect_ns,
+				  .first_byte_ns = o->first_byte_ns,
 				  .slow_ns = o->slow_ns};
 	int e;
 
@@ -86,20 +90,25 @@ const struct seam *registry_seam(const struct registry *r)
 
 /* ---- documents ---- */
 
-static int document_get(struct source_registry *s, const char *path, const char *accept, size_t max_bytes,
-			struct http_response *ret, struct error *err)
+static int document_get(struct source_registry *s, const char *path, const char *accept,
+			size_t max_bytes, struct http_response *ret, struct error *err)
 {
 	struct registry *r = s->source.registry;
 	uint64_t budget = r->o.call_ns ? r->o.call_ns : CALL_NS;
-	struct exchange x = {.r = r, .auth = s->auth, .path = path, .headers = {accept},
+	struct exchange x = {.r = r,
+			     .auth = s->auth,
+			     .path = path,
+			     .headers = {accept},
 			     .body_max = max_bytes,
 			     .deadline_ns = r->o.seam->monotonic_ns(r->o.seam) + budget};
 	int e = exchange_run(&x, ret, err);
 
 	if (e == -E2BIG)
-		error_set(err, e, "%s: a document of more than %zu bytes", s->source.name, max_bytes);
+		error_set(err, e, "%s: a document of more than %zu bytes", s->source.name,
+			  max_bytes);
 	if (e >= 0 && ret->status != 200)
-		e = error_set(err, -EPROTO, "%s: the registry answered %d", s->source.name, ret->status);
+		e = error_set(err, -EPROTO, "%s: the registry answered %d", s->source.name,
+			      ret->status);
 	return e;
 }
 
@@ -119,9 +128,11 @@ static int manifest_get(struct source_registry *s, const char *name, const struc
 	if (e == -E2BIG)
 		error_set(err, e, "%s: its manifest has more than 4 MiB", s->source.name);
 	if (e >= 0 && want)
-		e = document_verify(s->source.name, "the manifest's digest", rs.body.data, rs.body.len, want, err);
+		e = document_verify(s->source.name, "the manifest's digest", rs.body.data,
+				    rs.body.len, want, err);
 	if (e >= 0) {
-		digest_of(want ? want->algo : DIGEST_SHA256, rs.body.data, rs.body.len, &ret->digest);
+		digest_of(want ? want->algo : DIGEST_SHA256, rs.body.data, rs.body.len,
+			  &ret->digest);
 		type = http_header(&rs, "content-type");
 		ret->media_type = NULL;
 		if (type && content_type_parse(type, &ret->media_type) < 0)
@@ -153,15 +164,16 @@ static int registry_manifest(struct source *source, const struct digest *d, int6
 	digest_format(d, digest);
 	e = manifest_get(registry_of(source), digest, d, ret, err);
 	if (e >= 0 && size >= 0 && (uint64_t)size != ret->body.len) {
-		e = error_set(err, -EBADMSG, "%s: manifest %s has %zu bytes, its descriptor says %lld", source->name,
-			      digest, ret->body.len, (long long)size);
+		e = error_set(err, -EBADMSG,
+			      "%s: manifest %s has %zu bytes, its descriptor says %lld",
+			      source->name, digest, ret->body.len, (long long)size);
 		source_document_fini(ret);
 	}
 	return e;
 }
 
-static int registry_small_blob(struct source *source, const struct digest *d, int64_t size, size_t max_bytes,
-			       struct buf *ret, struct error *err)
+static int registry_small_blob(struct source *source, const struct digest *d, int64_t size,
+			       size_t max_bytes, struct buf *ret, struct error *err)
 {
 	struct source_registry *s = registry_of(source);
 	_cleanup_(freep) char *path = NULL;
@@ -174,20 +186,22 @@ static int registry_small_blob(struct source *source, const struct digest *d, in
 		path = NULL;
 		return -ENOMEM;
 	}
-	e = document_get(s, path, "Accept: */*", size >= 0 ? (size_t)size + 1 : max_bytes, &rs, err);
+	e = document_get(s, path, "Accept: */*", size >= 0 ? (size_t)size + 1 : max_bytes, &rs,
+			 err);
 	if (e >= 0 && size >= 0 && (uint64_t)size != rs.body.len)
-		e = error_set(err, -EBADMSG, "%s: blob %s has %zu bytes, its descriptor says %lld", source->name,
-			      digest, rs.body.len, (long long)size);
+		e = error_set(err, -EBADMSG, "%s: blob %s has %zu bytes, its descriptor says %lld",
+			      source->name, digest, rs.body.len, (long long)size);
 	if (e >= 0)
-		e = document_verify(s->source.name, "a blob's digest", rs.body.data, rs.body.len, d, err);
+		e = document_verify(s->source.name, "a blob's digest", rs.body.data, rs.body.len, d,
+				    err);
 	if (e >= 0)
 		e = buf_append(ret, rs.body.data, rs.body.len);
 	http_response_fini(&rs);
 	return e;
 }
 
-static int registry_blob(struct source *source, const struct digest *d, uint64_t size, struct blob **ret,
-			 struct error *err)
+static int registry_blob(struct source *source, const struct digest *d, uint64_t size,
+			 struct blob **ret, struct error *err)
 {
 	struct source_registry *s = registry_of(source);
 
@@ -201,7 +215,8 @@ struct tag_list {
 	size_t n;
 };
 
-static int tags_add(struct tag_list *l, const struct http_response *rs, const char *what, struct error *err)
+static int tags_add(struct tag_list *l, const struct http_response *rs, const char *what,
+		    struct error *err)
 {
 	_cleanup_(json_decrefp) json_t *doc = NULL;
 	json_t *tags, *t;
@@ -275,7 +290,8 @@ static void registry_close(struct source *source)
 	free(s);
 }
 
-int source_registry_open(struct registry *r, const struct ref *ref, struct source **ret, struct error *err)
+int source_registry_open(struct registry *r, const struct ref *ref, struct source **ret,
+			 struct error *err)
 {
 	static const struct source_ops ops = {.resolve = registry_resolve,
 					      .manifest = registry_manifest,

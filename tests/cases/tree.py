@@ -53,7 +53,7 @@ def case_busy_image_against_umoci(t):
     got = mounted_dump(t, lay)
     want = treecmp.dump(oracles.umoci(t, lay))
     implied = [name for name in want if name.startswith(b"names/dddd") and want[name]["type"] == "dir"]
-    skip = [(name, DIR_TIME) for name in implied] + dir_times(want, ".")
+    skip = [(name, DIR_TIME) for name in implied] + dir_times(want, ".", "names")
     t.no_differences(treecmp.compare(got, want, skip=skip))
     t.check(len(got) > 60, "entries")
     for name in implied:
@@ -76,7 +76,7 @@ def case_busy_image_against_podman(t):
 def case_negative_times(t):
     """umoci is followed: podman 4.3 turns times before 1970 into 0."""
     against_umoci(t, Tar().dir(".", mtime_ns=TIME).file("a", b"", mtime_ns=-1).file("b", b"", mtime_ns=-1_500_000_000)
-                  .file("c", b"", mtime_ns=-10 ** 18).file("d", b"", mtime_ns=-(2 ** 31) * 10 ** 9 - 1),
+                  .file("c", b"", mtime_ns=-10 ** 18).file("d", b"", mtime_ns=-(2 ** 31) * 10 ** 9),
                   skip=[(b".", DIR_TIME)])
 
 
@@ -228,33 +228,36 @@ def case_root_attributes(t):
 
 
 def case_sparse_files(t):
-    """Four dialects; GNU tar unpacks the same archive for comparison (umoci and podman have Go's reader, which knows
-    them too). A file's holes are zeros and cost nothing in the cache."""
+    """Four dialects, GNU tar is followed: umoci and podman refuse the old one and know the others, which the first case
+    compares too. A file's holes are zeros and cost nothing in the cache."""
     extents = [(0, b"start"), (5_000_000, b"m" * 10000), (50_000_000, b"end")]
     many = [(i * 100_000, bytes([65 + i % 26]) * 700) for i in range(60)]
     tar = Tar()
-    tar.sparse_gnu("gnu", 50_000_010, extents).sparse_gnu("gnu-extended", 6_000_000, many)
-    tar.sparse_gnu("gnu-hole", 1 << 20, [])
     for version in ("0.0", "0.1", "1.0"):
         tar.sparse_pax(f"pax-{version}", 50_000_010, extents, version)
         tar.sparse_pax(f"pax-{version}-many", 6_000_000, many, version)
     lay = build(t, tar)
     got = mounted_dump(t, lay)
     t.no_differences(treecmp.compare(got, treecmp.dump(oracles.umoci(t, lay)), skip=[(b".", DIR_TIME)]))
+    tar.sparse_gnu("gnu", 50_000_010, extents).sparse_gnu("gnu-extended", 6_000_000, many)
+    tar.sparse_gnu("gnu-hole", 1 << 20, [])
+    got = mounted_dump(t, build(t, tar))
     want = t.path("gnu-tar")
     os.mkdir(want)
     t.run("tar", "-xf", "-", "-C", want, "--no-same-owner", input=tar.end())
     for name in os.listdir(want):
         t.equal(got[name.encode()].get("sha256"), treecmp.file_sha256(f"{want}/{name}"), name)
+    t.equal(len(got), 10, "files and the root")
     used = t.morsel("cache", "info", "--format", "json").json()["bytes"]
     t.check(used < 8_000_000, f"sparse files of 150 MB use {used} bytes of the cache")
 
 
 def case_extended_attributes(t):
-    """The overlay's own marks and file capabilities are hidden by design, the latter unless --suid."""
+    """The overlay's own marks and file capabilities are hidden by design, the latter unless --suid. An attribute without
+    a value is none: Go's reader, and so umoci and podman, is followed; GNU tar would set it."""
     tar = Tar().file("f", b"x", mode=0o755, mtime_ns=TIME, xattrs={
         "user.a": b"1", "trusted.overlay.opaque": b"y", "trusted.overlay.redirect": b"/etc", "trusted.x": b"2",
-        "security.capability": vfs_cap_net_raw(), "user.nl": b"a=b\nc\0d"})
+        "security.capability": vfs_cap_net_raw(), "user.nl": b"a=b\nc\0d", "user.empty": b""})
     lay = build(t, tar)
     with t.mounted(f"oci:{lay.path}") as m:
         t.equal(sorted(os.listxattr(m / "f")), ["trusted.x", "user.a", "user.nl"], "xattrs")
@@ -284,12 +287,12 @@ def case_old_archives(t):
     tar.header("base256", b"0", 2, uid=3_000_000, gid=2 ** 31, mtime=-5).raw(b"bb").pad()
     tar.header("prefixed", b"0", 1, mtime=5, prefix=b"some/prefix").raw(b"p").pad()
     tar.header("label", b"V", 0, mtime=5)
-    tar.pax({"path": "stacked-path"}).gnu_long("not-this").header("nor-this", b"0", 0, mtime=5)
+    tar.gnu_long("not-this").gnu_long("the-last-long-name").header("nor-this", b"0", 0, mtime=5, magic=b"ustar  \0")
     for end, garbage in ((2, b""), (1, b""), (0, b""), (2, b"garbage" * 1000)):
         got = mounted_dump(t, build(t, tar.end(end) + garbage))
         t.equal(sorted(n.decode() for n in got),
                 sorted([".", "v7", "v7dir", "contiguous", "hard", "g" * 150, "long-link", "base256", "some",
-                        "some/prefix", "some/prefix/prefixed", "stacked-path"]), f"names with {end} end blocks")
+                        "some/prefix", "some/prefix/prefixed", "the-last-long-name"]), f"names with {end} end blocks")
         t.equal(got[b"v7dir"]["type"], "dir", "v7dir")
         t.equal(got[b"v7"]["nlink"], 2, "hardlink with a size")
         t.equal(got[b"long-link"]["link"], b"t" * 200, "long link")

@@ -77,6 +77,13 @@ def dump(root, contents=True, hidden=HIDDEN):
     return records
 
 
+def short(value):
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {short(v)}" for k, v in value.items()) + "}"
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}... ({len(text)})"
+
+
 def show(name):
     return name.decode("utf-8", "backslashreplace")
 
@@ -101,7 +108,7 @@ def compare(left, right, skip=(), ignore=()):
             a, b = left[name], right[name]
             for key in sorted(set(a) | set(b)):
                 if a.get(key) != b.get(key) and (name, key) not in skip and (None, key) not in skip:
-                    lines.append(f"{show(name)}: {key}: left {a.get(key)!r}, right {b.get(key)!r}")
+                    lines.append(f"{show(name)}: {key}: left {short(a.get(key))}, right {short(b.get(key))}")
     return lines
 
 
