@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mounting and serving. A few threads take requests from the one /dev/fuse descriptor. It is
- * non-blocking: a thread that finds nothing waits in poll(), but the one that holds the `spinner`
- * role looks again for some tens of microseconds first when requests have just been coming, because
- * waking an idle processor is most of what a cold look-up costs.
+ * Mounting and serving. A few threads share the one /dev/fuse descriptor, which is non-blocking.
+ * One of them, the leader, waits for requests: it looks again for some tens of microseconds before
+ * it sleeps, when requests have just been coming, because waking an idle processor is most of what
+ * a cold look-up costs. The others sleep: were they to poll as well, every request would wake them
+ * all. A leader that gets a large read hands its place over before it goes to work.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,14 +20,19 @@
 #include "fs/fs_impl.h"
 
 #define THREADS_DEFAULT 4
+#define THREADS_MAX 64
+#define LONG_READ (64u << 10)	     /* bytes */
 #define SPIN_NS (50 * 1000)	     /* how long to look again */
 #define SPIN_IDLE_NS (2 * NS_PER_MS) /* after how long without requests not to */
 
 struct serve {
 	struct fs *f;
 	int stop_fd; /* eventfd: readable = end */
-	atomic_flag spinner;
-	atomic_int result;
+	atomic_bool stopped;
+	pthread_mutex_t lock;
+	pthread_cond_t wanted; /* a leader is */
+	bool led;	       /* somebody waits for requests; under lock, as result */
+	int result;
 };
 
 /* ---- mounting ---- */
@@ -168,36 +175,76 @@ static bool worth_spinning(struct serve *s, uint64_t now)
 	return now - atomic_load_explicit(&s->f->last_ns, memory_order_relaxed) < SPIN_IDLE_NS;
 }
 
-/* Waits for a request. false: the end. */
-static bool request_wait(struct serve *s)
+/* The leader waits for a request, looking again for a while before it sleeps. */
+static void request_wait(struct serve *s)
 {
 	struct pollfd fds[2] = {{.fd = fuse_session_fd(s->f->se), .events = POLLIN},
 				{.fd = s->stop_fd, .events = POLLIN}};
 	const struct seam *seam = s->f->p.seam;
 	uint64_t now = seam->monotonic_ns(seam), until = now + SPIN_NS;
-	int timeout = -1;
 
-	if (worth_spinning(s, now) && !atomic_flag_test_and_set(&s->spinner)) {
-		timeout = 0;
-		while (poll(fds, 2, 0) == 0 && seam->monotonic_ns(seam) < until)
-			;
-		atomic_flag_clear(&s->spinner);
-		if (!fds[0].revents && !fds[1].revents)
-			timeout = -1;
-	}
-	if (timeout < 0)
-		while (poll(fds, 2, -1) < 0 && errno == EINTR)
-			;
-	return !fds[1].revents;
+	if (worth_spinning(s, now))
+		while (now < until) {
+			if (poll(fds, 2, 0) > 0)
+				return;
+			now = seam->monotonic_ns(seam);
+		}
+	while (poll(fds, 2, -1) < 0 && errno == EINTR)
+		;
+}
+
+static bool is_stopped(struct serve *s)
+{
+	return atomic_load_explicit(&s->stopped, memory_order_acquire);
 }
 
 static void serve_end(struct serve *s, int result)
 {
 	uint64_t one = 1;
 
-	atomic_store(&s->result, result);
+	pthread_mutex_lock(&s->lock);
+	if (!atomic_exchange(&s->stopped, true))
+		s->result = result;
+	pthread_cond_broadcast(&s->wanted);
+	pthread_mutex_unlock(&s->lock);
 	if (write(s->stop_fd, &one, sizeof(one)) < 0)
 		abort(); /* an eventfd of ours that never overflows */
+}
+
+/* Somebody else shall look for the next request: this one will take long. */
+static void lead_hand_over(struct serve *s, bool *leading)
+{
+	if (!*leading)
+		return;
+	*leading = false;
+	pthread_mutex_lock(&s->lock);
+	s->led = false;
+	pthread_cond_signal(&s->wanted);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Nothing to do: lead, or sleep until a leader is wanted. */
+static void lead_or_sleep(struct serve *s, bool *leading)
+{
+	if (!*leading) {
+		pthread_mutex_lock(&s->lock);
+		while (s->led && !is_stopped(s))
+			pthread_cond_wait(&s->wanted, &s->lock);
+		s->led = *leading = true;
+		pthread_mutex_unlock(&s->lock);
+	}
+	if (!is_stopped(s))
+		request_wait(s);
+}
+
+/* A large read copies and may verify a megabyte; everything else is over in microseconds. */
+static bool takes_long(const struct fuse_buf *buf)
+{
+	const struct fuse_in_header *h = buf->mem;
+	const struct fuse_read_in *in = (const struct fuse_read_in *)(h + 1);
+
+	return buf->size >= sizeof(*h) + sizeof(*in) && h->opcode == FUSE_READ &&
+	       in->size >= LONG_READ;
 }
 
 static void ready_call(struct fs *f)
@@ -211,31 +258,34 @@ static void *serve_thread(void *arg)
 	struct serve *s = arg;
 	struct fuse_buf buf = {0};
 	const struct seam *seam = s->f->p.seam;
+	bool leading = false;
 
-	for (;;) {
+	while (!is_stopped(s)) {
 		int r = fuse_session_receive_buf(s->f->se, &buf);
 
 		if (r == -EAGAIN || r == -EINTR) {
-			if (!request_wait(s))
-				break;
+			lead_or_sleep(s, &leading);
 			continue;
 		}
 		if (r <= 0 || fuse_session_exited(s->f->se)) { /* 0 and -ENODEV: unmounted */
 			serve_end(s, r < 0 && r != -ENODEV ? r : 0);
 			break;
 		}
+		if (takes_long(&buf))
+			lead_hand_over(s, &leading);
 		fuse_session_process_buf(s->f->se, &buf);
 		atomic_store_explicit(&s->f->last_ns, seam->monotonic_ns(seam),
 				      memory_order_relaxed);
 		ready_call(s->f); /* the first request is INIT: now the mount answers */
 	}
+	lead_hand_over(s, &leading);
 	free(buf.mem);
 	return NULL;
 }
 
 static int threads_run(struct serve *s, unsigned n, int signal_fd)
 {
-	pthread_t threads[64];
+	pthread_t threads[THREADS_MAX];
 	struct pollfd fds[2] = {{.fd = signal_fd, .events = POLLIN},
 				{.fd = s->stop_fd, .events = POLLIN}};
 	unsigned started = 0;
@@ -247,14 +297,14 @@ static int threads_run(struct serve *s, unsigned n, int signal_fd)
 	while (!fds[0].revents && !fds[1].revents && !atomic_load(&s->f->stopping))
 		if (poll(fds, 2, 200) < 0 && errno != EINTR)
 			break;
-	serve_end(s, atomic_load(&s->result));
+	serve_end(s, 0);
 	/* Unmounting from here also frees readers that the kernel holds. */
 	if (s->f->mounted && !fuse_session_exited(s->f->se))
 		fuse_session_unmount(s->f->se);
 	s->f->mounted = false;
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(threads[i], NULL);
-	return atomic_load(&s->result);
+	return s->result;
 }
 
 static void parked_wait(struct fs *f)
@@ -267,7 +317,8 @@ static void parked_wait(struct fs *f)
 
 int fs_serve(struct fs *f, void (*ready)(void *userdata), void *userdata, struct error *err)
 {
-	struct serve s = {.f = f, .spinner = ATOMIC_FLAG_INIT};
+	struct serve s = {
+		.f = f, .lock = PTHREAD_MUTEX_INITIALIZER, .wanted = PTHREAD_COND_INITIALIZER};
 	_cleanup_(closep) int signal_fd = -1;
 	_cleanup_(closep) int stop_fd = -1;
 	unsigned n = f->p.threads ? f->p.threads : THREADS_DEFAULT;
@@ -286,7 +337,7 @@ int fs_serve(struct fs *f, void (*ready)(void *userdata), void *userdata, struct
 	f->ready_userdata = userdata;
 	r = signal_fd < 0 || stop_fd < 0 ? -errno : 0;
 	if (r >= 0)
-		r = threads_run(&s, n > 64 ? 64 : n, signal_fd);
+		r = threads_run(&s, n > THREADS_MAX ? THREADS_MAX : n, signal_fd);
 	control_stop(f->control);
 	f->control = NULL;
 	parked_wait(f);

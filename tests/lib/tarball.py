@@ -161,8 +161,8 @@ class Tar:
     def sparse_pax(self, name, size, extents, version, mode=0o644, mtime=10 ** 9):
         """version "0.0", "0.1" or "1.0"."""
         data = b"".join(d for _, d in extents)
+        extents = extents + [(size, b"")]
         if version == "1.0":
-            extents = extents + [(size, b"")]
             table = f"{len(extents)}\n".encode() + b"".join(f"{o}\n{len(d)}\n".encode() for o, d in extents)
             data = table + b"\0" * (-len(table) % BLOCK) + data
             self.pax([("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.name", name),
