@@ -72,6 +72,8 @@ enum { LAYOUT_PLAIN = 0, LAYOUT_INLINE = 2, LAYOUT_CHUNKS = 4 };
 #define XATTR_HEADER 12u
 #define XATTR_ENTRY 4u /* u8 name_len, u8 index, u16 value_len */
 #define XATTR_VALUE_MAX 65535u
+#define XATTR_NAME_LEN_MAX                                                                         \
+	255u /* with its prefix: Linux's limit; the format could hold a little more */
 
 struct erofs_prefix {
 	const char *text;

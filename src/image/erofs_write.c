@@ -43,7 +43,7 @@ static const struct erofs_prefix *prefix_of(const struct layer_xattr *x)
 
 		if (x->name_len >= p->len && !memcmp(x->name, p->text, p->len) &&
 		    (p->whole ? x->name_len == p->len : x->name_len > p->len) &&
-		    x->name_len - p->len <= 255 && !memchr(x->name, 0, x->name_len) &&
+		    x->name_len <= XATTR_NAME_LEN_MAX && !memchr(x->name, 0, x->name_len) &&
 		    x->value_len <= XATTR_VALUE_MAX)
 			return p;
 	}
