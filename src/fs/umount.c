@@ -139,7 +139,7 @@ static int socket_connect(const char *path)
 
 int fs_control(const char *dir, const char *request, char **ret, struct error *err)
 {
-	_cleanup_(buf_fini) struct buf reply = BUF_INIT_MAX((size_t)16 << 20);
+	_cleanup_(buf_fini) struct buf reply = BUF_INIT_MAX((size_t)16 << 20), line = BUF_INIT;
 	char path[PATH_MAX], sock[PATH_MAX];
 	_cleanup_(closep) int fd = -1;
 	struct mount_info m;
@@ -154,10 +154,10 @@ int fs_control(const char *dir, const char *request, char **ret, struct error *e
 		return error_set_errno(
 			err, fd, "%s: can't ask its server (%s); only the owner of the mount can",
 			dir, sock);
-	r = send(fd, request, strlen(request), MSG_NOSIGNAL) < 0 ||
-			    send(fd, "\n", 1, MSG_NOSIGNAL) < 0
-		    ? -errno
-		    : 0;
+	/* In one piece: the server answers what it gets first. */
+	r = buf_printf(&line, "%s\n", request);
+	if (r >= 0 && send(fd, line.data, line.len, MSG_NOSIGNAL) < 0)
+		r = -errno;
 	while (r >= 0) {
 		struct pollfd p = {.fd = fd, .events = POLLIN};
 		char piece[4096];
@@ -224,7 +224,7 @@ int fs_umount(const char *dir, bool lazy, struct error *err)
 	else
 		r = umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0 ? -errno : 0;
 	if (r == -EBUSY)
-		return error_set(err, r, "%s is in use; end what uses it, or detach it with -z",
+		return error_set(err, r, "%s is busy: end what uses it, or detach it with -z",
 				 dir);
 	if (r < 0)
 		return error_set_errno(err, r, "can't unmount %s", dir);

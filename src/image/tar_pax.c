@@ -219,12 +219,12 @@ static int record_apply(struct tar_overrides *o, const char *key, size_t kn, con
 		return path_record(&o->path, v, n, err);
 	if (IS("linkpath"))
 		return path_record(&o->link, v, n, err);
-	if (starts(key, kn, "SCHILY.xattr.")) /* an empty one is none, to every container engine */
-		return !n ? 0 : tar_xattr_add(o, key + 13, kn - 13, v, n, err);
 	if (starts(key, kn, "GNU.sparse."))
 		return sparse_record(o, key + 11, kn - 11, v, n, err);
-	if (!n) /* an empty value takes an earlier record back */
+	if (!n) /* an empty value takes an earlier record back; also an xattr's, as Go reads it */
 		return 0;
+	if (starts(key, kn, "SCHILY.xattr.")) /* an empty one is none, to every container engine */
+		return !n ? 0 : tar_xattr_add(o, key + 13, kn - 13, v, n, err);
 	if (IS("size")) {
 		r = parse_u64(v, n, &o->size);
 		o->has_size = true;
