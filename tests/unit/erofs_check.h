@@ -55,7 +55,7 @@ static inline bool check_next_xattr(const struct tree_inode *want, uint32_t *pos
 	const struct layer_index view = {.heap = want->xattrs};
 	const struct layer_entry e = {.xattr_len = want->xattr_len};
 
-	return layer_entry_next_xattr(&view, &e, pos, ret);
+	return want->xattr_len && layer_entry_next_xattr(&view, &e, pos, ret);
 }
 
 /* Returns how many there are; *dropped counts what the format can't hold. */

@@ -229,7 +229,7 @@ static inline void tree_text_attributes(const struct tree_inode *ino, struct buf
 		MUST(buf_printf(ret, " s=%llu", (unsigned long long)ino->size) >= 0);
 	if (S_ISCHR(ino->mode) || S_ISBLK(ino->mode))
 		MUST(buf_printf(ret, " r=%u:%u", ino->rdev_major, ino->rdev_minor) >= 0);
-	while (layer_entry_next_xattr(&view, &e, &pos, &x))
+	while (ino->xattr_len && layer_entry_next_xattr(&view, &e, &pos, &x))
 		MUST(buf_printf(ret, " x=%.*s:%.*s", (int)x.name_len, x.name, (int)x.value_len,
 				x.value) >= 0);
 	if (S_ISREG(ino->mode))

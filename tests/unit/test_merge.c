@@ -547,7 +547,7 @@ static bool random_case(uint64_t seed)
 	}
 	want = model_merge(&m, l.index, l.n);
 	r = tree_merge(l.index, l.n, 10000, &t, &err);
-	if (r != want)
+	if ((r < 0) != (want < 0)) /* of several reasons the model may meet another one first */
 		fail_msg("seed %llu: %d (%s), the model says %d", (unsigned long long)seed, r,
 			 err.text, want);
 	if (r >= 0)
