@@ -81,6 +81,7 @@ static int filter_load(void)
 				      SCMP_SYS(gettid),
 				      SCMP_SYS(getpid),
 				      SCMP_SYS(rt_sigaction),
+				      SCMP_SYS(sysinfo),
 				      SCMP_SYS(set_tid_address),
 				      SCMP_SYS(sched_getaffinity)};
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
