@@ -280,6 +280,11 @@ void reader_cancel(struct reader *r, struct reader_request *rq)
 					       r->o.seam->monotonic_ns(r->o.seam) + NS_PER_MS);
 }
 
+void reader_interrupt(struct reader *r, bool on)
+{
+	atomic_store(&r->cancelled, on);
+}
+
 /* ---- blocking reads ---- */
 
 struct waiter {

@@ -74,6 +74,8 @@ int reader_submit(struct reader *r, struct reader_request *rq);
 /* The request's task is dying: done(-EINTR) soon, unless it is being answered already. The shared
  * fetch goes on. Any thread; rq must still be alive (the caller serialises with its done()). */
 void reader_cancel(struct reader *r, struct reader_request *rq);
+/* While it is on, fetches end soon and new ones fail at once: for who wants to get out. */
+void reader_interrupt(struct reader *r, bool on);
 /* Blocking convenience for callers that are not a FUSE thread or a pool job. */
 int reader_read(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, size_t len,
 		const atomic_bool *cancel, struct error *err);

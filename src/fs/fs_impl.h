@@ -44,6 +44,7 @@ static inline fuse_ino_t nid_to_ino(const struct erofs *fs, uint64_t nid)
 void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 /* The per-thread buffer for reads that are answered at once. */
 void *fs_thread_buffer(void);
+void fs_thread_end(void); /* frees it */
 
 /* What the kernel says of the topmost mount on a directory, without touching it: umount.c. dir is
  * absolute. -ENOENT: nothing is mounted there. */

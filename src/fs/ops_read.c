@@ -22,13 +22,20 @@ struct parked {
 	uint8_t buf[];
 };
 
+/* Lives and dies with its thread: nobody else sees it. */
+static _Thread_local uint8_t *thread_buffer;
+
 void *fs_thread_buffer(void)
 {
-	static _Thread_local uint8_t *buf; /* lives and dies with its thread: nobody else sees it */
+	if (!thread_buffer)
+		thread_buffer = malloc(FS_READ_MAX);
+	return thread_buffer;
+}
 
-	if (!buf)
-		buf = malloc(FS_READ_MAX);
-	return buf;
+void fs_thread_end(void)
+{
+	free(thread_buffer);
+	thread_buffer = NULL;
 }
 
 static void parked_done(struct reader_request *rq, int result)

@@ -280,6 +280,7 @@ static void *serve_thread(void *arg)
 	}
 	lead_hand_over(s, &leading);
 	free(buf.mem);
+	fs_thread_end();
 	return NULL;
 }
 
@@ -298,21 +299,28 @@ static int threads_run(struct serve *s, unsigned n, int signal_fd)
 		if (poll(fds, 2, 200) < 0 && errno != EINTR)
 			break;
 	serve_end(s, 0);
-	/* Unmounting from here also frees readers that the kernel holds. */
-	if (s->f->mounted && !fuse_session_exited(s->f->se))
-		fuse_session_unmount(s->f->se);
-	s->f->mounted = false;
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(threads[i], NULL);
 	return s->result;
 }
 
-static void parked_wait(struct fs *f)
+/* Parked requests are answered before the descriptor they answer to is closed. */
+static void parked_end(struct fs *f)
 {
+	reader_interrupt(f->p.reader, true);
 	pthread_mutex_lock(&f->lock);
 	while (f->parked)
 		pthread_cond_wait(&f->parked_gone, &f->lock);
 	pthread_mutex_unlock(&f->lock);
+	reader_interrupt(f->p.reader, false);
+}
+
+/* Also after somebody else unmounted it: libfuse sees that and only tidies up. */
+static void unmount(struct fs *f)
+{
+	if (f->mounted)
+		fuse_session_unmount(f->se);
+	f->mounted = false;
 }
 
 int fs_serve(struct fs *f, void (*ready)(void *userdata), void *userdata, struct error *err)
@@ -338,9 +346,10 @@ int fs_serve(struct fs *f, void (*ready)(void *userdata), void *userdata, struct
 	r = signal_fd < 0 || stop_fd < 0 ? -errno : 0;
 	if (r >= 0)
 		r = threads_run(&s, n > THREADS_MAX ? THREADS_MAX : n, signal_fd);
-	control_stop(f->control);
+	parked_end(f);
+	unmount(f);
+	control_stop(f->control); /* last: its end tells who waits that we are gone */
 	f->control = NULL;
-	parked_wait(f);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r < 0)
 		return error_set_errno(err, r, "serving %s ended", f->p.mountpoint);
@@ -358,8 +367,7 @@ void fs_free(struct fs *f)
 		return;
 	control_stop(f->control);
 	if (f->se) {
-		if (f->mounted)
-			fuse_session_unmount(f->se);
+		unmount(f);
 		fuse_session_destroy(f->se);
 	}
 	free((char *)f->p.mountpoint);

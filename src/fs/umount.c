@@ -224,8 +224,8 @@ int fs_umount(const char *dir, bool lazy, struct error *err)
 	else
 		r = umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0 ? -errno : 0;
 	if (r == -EBUSY)
-		return error_set(err, r, "%s is busy: end what uses it, or detach it with -z",
-				 dir);
+		return error_set(
+			err, r, "%s is busy (in use): end what uses it, or detach it with -z", dir);
 	if (r < 0)
 		return error_set_errno(err, r, "can't unmount %s", dir);
 	if (!lazy)

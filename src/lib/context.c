@@ -77,6 +77,7 @@ static int context_open(struct morsel *m, struct error *err)
 		.tls_noverify = m->o.tls_noverify,
 		.offline = m->o.offline,
 		.user_agent = "morsel/" MORSEL_VERSION,
+		.cancel = &m->cancelled,
 		.call_ns = m->o.read_deadline_ns,
 	};
 	struct cache_options co = {

@@ -286,7 +286,10 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 		       &until, &why);
 	if (r <= 0) {
 		if (r < 0)
-			error_set(err, r, "%s", why.text[0] ? why.text : "the request failed");
+			error_set(err, r, "%s",
+				  why.text[0]	     ? why.text
+				  : r == -ECANCELED ? "interrupted"
+						     : "the request failed");
 		return r;
 	}
 	if (r == RETRY_AGAIN && x->cost)

@@ -24,6 +24,7 @@ struct registry_options {
 	bool tls_noverify;    /* TLS without verification; never covers a token realm elsewhere */
 	bool offline;	      /* never dial: every attempt is -ENETUNREACH */
 	const char *user_agent;
+	const atomic_bool *cancel; /* ends what fetches documents: -ECANCELED; or NULL */
 	/* Timing; 0 = the defaults: connect 5 s, first byte 10 s, slow = under 1 KiB/s for 10 s,
 	 * 5 attempts, back-off 0.1 s doubling to 5 s with full jitter, whole call 30 s. */
 	uint64_t connect_ns, first_byte_ns, slow_ns, call_ns;

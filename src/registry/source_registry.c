@@ -100,6 +100,7 @@ static int document_get(struct source_registry *s, const char *path, const char 
 			     .path = path,
 			     .headers = {accept},
 			     .body_max = max_bytes,
+			     .cancel = r->o.cancel,
 			     .deadline_ns = r->o.seam->monotonic_ns(r->o.seam) + budget};
 	int e = exchange_run(&x, ret, err);
 
