@@ -123,6 +123,11 @@ class Layout:
         return self.document({"schemaVersion": 2, "mediaType": media_type, "manifests": descriptors, **fields},
                              media_type)
 
+    def layer_digests(self, at=0):
+        """Of the image that stands at this place of index.json."""
+        with open(self.blob_path(self.manifests[at]["digest"]), "rb") as f:
+            return [d["digest"] for d in json.load(f)["layers"]]
+
     def image(self, layers, name="latest", **kw):
         """The ordinary case: an image with a name. The manifest's digest."""
         return self.tag(self.manifest(layers, **kw), name)
