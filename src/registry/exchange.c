@@ -287,9 +287,9 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 	if (r <= 0) {
 		if (r < 0)
 			error_set(err, r, "%s",
-				  why.text[0]	     ? why.text
+				  why.text[0]	    ? why.text
 				  : r == -ECANCELED ? "interrupted"
-						     : "the request failed");
+						    : "the request failed");
 		return r;
 	}
 	if (r == RETRY_AGAIN && x->cost)
