@@ -82,10 +82,12 @@ bool layer_is_complete(
 	const struct layer *l); /* every chunk present under this boot, none evicted */
 uint64_t layer_present_bytes(const struct layer *l);
 
-/* A layer being made. */
+/* A layer being made. blob_bytes: its compressed size. in_memory: the disk is known to be full. In
+ * memory the contents of a large layer are not kept: they are fetched again by range. */
 struct layer_stage;
 int layer_stage_new(struct cache *c, const struct layer_key *key, const struct digest *blob,
-		    struct layer_stage **ret, struct error *err);
+		    uint64_t blob_bytes, bool in_memory, struct layer_stage **ret,
+		    struct error *err);
 int layer_stage_data_fd(const struct layer_stage *st);	/* write-only for an indexer */
 int layer_stage_table_fd(const struct layer_stage *st); /* header + sections go here */
 /* Validates the tables, splits them into their files, marks all chunks present when

@@ -13,12 +13,15 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#define MEMORY_BLOB_MAX (UINT64_C(64) << 20)
+
 struct layer_stage {
 	struct cache *cache;
 	struct layer_key key;
 	struct digest blob;
 	int tmp_fd, dir_fd; /* -1: in memory */
 	int data_fd, table_fd;
+	bool discards; /* contents go nowhere: too large for memory */
 	char name[32];
 	void *map;
 	size_t map_len;
@@ -62,8 +65,20 @@ static void stage_remove(struct layer_stage *st)
 	st->dir_fd = st->tmp_fd = -1;
 }
 
+static int stage_in_memory(struct layer_stage *st, uint64_t blob_bytes)
+{
+	st->discards = blob_bytes > MEMORY_BLOB_MAX;
+	if (st->discards)
+		st->data_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	else
+		st->data_fd = memfd_create("morsel-data", MFD_CLOEXEC);
+	st->table_fd = memfd_create("morsel-tables", MFD_CLOEXEC);
+	return st->data_fd < 0 || st->table_fd < 0 ? -errno : 0;
+}
+
 int layer_stage_new(struct cache *c, const struct layer_key *key, const struct digest *blob,
-		    struct layer_stage **ret, struct error *err)
+		    uint64_t blob_bytes, bool in_memory, struct layer_stage **ret,
+		    struct error *err)
 {
 	_cleanup_(layer_stage_freep) struct layer_stage *st = calloc(1, sizeof(*st));
 	int r;
@@ -77,14 +92,13 @@ int layer_stage_new(struct cache *c, const struct layer_key *key, const struct d
 				   .dir_fd = -1,
 				   .data_fd = -1,
 				   .table_fd = -1};
-	r = stage_on_disk(st);
+	r = in_memory ? -ENOSPC : stage_on_disk(st);
 	if (r < 0) {
 		stage_remove(st);
 		cache_warn_memory(c, r, c->dir);
-		st->data_fd = memfd_create("morsel-data", MFD_CLOEXEC);
-		st->table_fd = memfd_create("morsel-tables", MFD_CLOEXEC);
-		if (st->data_fd < 0 || st->table_fd < 0)
-			return error_set_errno(err, -errno, "no memory for a layer");
+		r = stage_in_memory(st, blob_bytes);
+		if (r < 0)
+			return error_set_errno(err, r, "no memory for a layer");
 	}
 	*ret = steal_ptr(st);
 	return 0;
@@ -204,8 +218,14 @@ static int tables_load(struct layer_stage *st, uint64_t max_entries, struct laye
 static int stage_to_memory(struct layer_stage *st, const struct layer_index *ix, bool contents,
 			   struct layer **ret)
 {
-	int r = st->cache->seam->ftruncate(seam_real(), st->data_fd, ix->header.device_bytes);
+	int r = 0;
 
+	if (st->discards) {
+		closep(&st->data_fd);
+		st->data_fd = -1;
+		contents = false;
+	} else
+		r = st->cache->seam->ftruncate(seam_real(), st->data_fd, ix->header.device_bytes);
 	if (r >= 0)
 		r = layer_open_memory(st->cache, &st->key, st->data_fd, st->table_fd, ix, st->map,
 				      st->map_len, contents, ret);

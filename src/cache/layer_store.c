@@ -322,7 +322,7 @@ int layer_open_memory(struct cache *c, const struct layer_key *key, int data_fd,
 	for (uint64_t i = 0; contents && i < ix->header.n_chunks; i++)
 		bit_set(l->bits, i);
 	memcpy(l->present->boot_id, c->boot_id, sizeof(c->boot_id));
-	l->data_writable = true;
+	l->data_writable = data_fd >= 0; /* else chunks come and go in bounded memory */
 	l->tables[TABLE_ENTRIES] = (struct table_map){map, map_len};
 	l->data_fd = data_fd;
 	close(table_fd);
@@ -394,7 +394,9 @@ uint64_t layer_generation(const struct layer *l)
 
 static int pread_piece(struct layer *l, int fd, uint8_t *p, size_t n, uint64_t off, int flags)
 {
-	while (n) {
+	if (fd < 0) /* a layer without a data file: only its holes are read here */
+		memset(p, 0, n);
+	while (n && fd >= 0) {
 		ssize_t r = l->cache->seam->pread(l->cache->seam, fd, p, n, off, flags);
 
 		if (r < 0)

@@ -19,6 +19,7 @@ enum { TOC_UNUSABLE = 1 };
 
 struct index_run {
 	struct morsel *m;
+	struct resolved *rv;
 	struct image_layer *l;
 	const atomic_bool *cancel;
 	struct index_progress *progress;
@@ -26,9 +27,11 @@ struct index_run {
 	struct indexer *ix;
 	struct hasher *hash;
 	struct toc_unwrap *unwrap;
+	bool in_memory; /* the disk turned out to be full */
+	int failed;	/* the indexer's error, while the rest is still hashed */
+	struct error failure;
 	uint8_t head[SNIFF_BYTES]; /* of a streamed layer, until the format is known */
 	size_t head_len;
-	uint64_t seen;
 	char name[DIGEST_TEXT_MAX];
 	struct error *err;
 };
@@ -51,8 +54,8 @@ static int run_init(struct index_run *x, enum anchor_kind anchor,
 	digest_format(&x->l->desc->desc.digest, x->name);
 	r = hasher_new(algo, &x->hash);
 	if (r >= 0)
-		r = layer_stage_new(x->m->cache, &x->l->key, &x->l->desc->desc.digest, &x->stage,
-				    x->err);
+		r = layer_stage_new(x->m->cache, &x->l->key, &x->l->desc->desc.digest,
+				    x->l->blob->size, x->in_memory, &x->stage, x->err);
 	return r;
 }
 
@@ -104,19 +107,29 @@ static int digest_check(struct index_run *x, const char *what, const struct dige
 
 /* ---- a layer without an index of its own ---- */
 
+/* What the indexer has against the bytes counts only if they are the ones promised: so the rest is
+ * fetched and hashed before it is believed. A full disk is no matter of bytes. */
+static int stream_feed(struct index_run *x, const void *data, size_t n)
+{
+	if (!n || x->failed)
+		return 0;
+	x->failed = indexer_feed(x->ix, data, n, &x->failure);
+	return x->failed == -ENOSPC || x->failed == -EDQUOT ? x->failed : 0;
+}
+
 static int stream_flush_head(struct index_run *x)
 {
 	struct error why = ERROR_INIT;
 	enum layer_format_id format;
 	int r = layer_sniff(x->head, x->head_len, &format, &why);
 
-	if (r < 0)
-		return error_set(x->err, r, "layer %s (%s): %s", x->name,
-				 x->l->desc->desc.media_type, why.text);
+	if (r < 0) {
+		x->failed =
+			error_set(&x->failure, r, "%s: %s", x->l->desc->desc.media_type, why.text);
+		return 0;
+	}
 	r = run_start_indexer(x, format, x->l->blob->size);
-	if (r >= 0)
-		r = indexer_feed(x->ix, x->head, x->head_len, x->err);
-	return r;
+	return r < 0 ? r : stream_feed(x, x->head, x->head_len);
 }
 
 static int stream_sink(void *userdata, const void *data, size_t n)
@@ -127,7 +140,7 @@ static int stream_sink(void *userdata, const void *data, size_t n)
 
 	hasher_update(x->hash, data, n);
 	atomic_fetch_add(&x->progress->done_bytes, n);
-	if (!x->ix) {
+	if (!x->ix && !x->failed) {
 		size_t take = min_u64(n, sizeof(x->head) - x->head_len);
 
 		memcpy(x->head + x->head_len, p, take);
@@ -140,7 +153,7 @@ static int stream_sink(void *userdata, const void *data, size_t n)
 		p += take;
 		n -= take;
 	}
-	return n ? indexer_feed(x->ix, p, n, x->err) : 0;
+	return stream_feed(x, p, n);
 }
 
 /* The indexer's word on the decompressed bytes against the image's config. */
@@ -163,26 +176,25 @@ static int diff_id_check(struct index_run *x)
 static int stream_index(struct index_run *x)
 {
 	struct digest got;
-	struct error indexer_err = ERROR_INIT;
-	int r, ri = 0;
+	int r;
 
 	r = run_init(x, ANCHOR_BLOB, &x->l->desc->desc.digest, x->l->desc->desc.digest.algo);
 	if (r < 0)
 		return r;
 	atomic_fetch_add(&x->progress->total_bytes, x->l->blob->size);
 	r = run_read(x, 0, x->l->blob->size, stream_sink);
-	if (r >= 0 && !x->ix)
+	if (r >= 0 && !x->ix && !x->failed)
 		r = stream_flush_head(x);
 	if (r < 0)
 		return r;
-	/* Bytes that are not the ones promised explain any complaint of the indexer. */
-	ri = indexer_finish(x->ix, &indexer_err);
+	if (!x->failed)
+		x->failed = indexer_finish(x->ix, &x->failure);
 	hasher_final(x->hash, &got);
 	r = digest_check(x, "the digest of the data received", &x->l->desc->desc.digest, &got);
 	if (r < 0)
 		return r;
-	if (ri < 0)
-		return error_set(x->err, ri, "layer %s: %s", x->name, indexer_err.text);
+	if (x->failed)
+		return error_set(x->err, x->failed, "layer %s: %s", x->name, x->failure.text);
 	r = diff_id_check(x);
 	if (r < 0)
 		return r;
@@ -278,22 +290,43 @@ static int toc_index(struct index_run *x)
 				  &x->l->layer, x->err);
 }
 
+static bool disk_is_full(int r)
+{
+	return r == -ENOSPC || r == -EDQUOT;
+}
+
+static int index_try(struct index_run *x, bool toc, struct error *err)
+{
+	struct error own = ERROR_INIT;
+	struct index_run run = *x;
+	int r;
+
+	run.err = &own;
+	r = toc ? toc_index(&run) : stream_index(&run);
+	run_fini(&run);
+	if (disk_is_full(r)) {
+		own = ERROR_INIT;
+		run = *x;
+		run.err = &own;
+		run.in_memory = true;
+		r = toc ? toc_index(&run) : stream_index(&run);
+		run_fini(&run);
+	}
+	if (r < 0 && own.code)
+		error_set(err, r, "%s", own.text);
+	return r;
+}
+
 int layer_index_now(struct morsel *m, struct resolved *rv, struct image_layer *l,
 		    const atomic_bool *cancel, struct index_progress *progress, struct error *err)
 {
-	struct index_run x = {.m = m, .l = l, .cancel = cancel, .progress = progress, .err = err};
+	struct index_run x = {.m = m, .rv = rv, .l = l, .cancel = cancel, .progress = progress};
 	int r = TOC_UNUSABLE;
 
-	if (l->desc->has_toc) {
-		r = toc_index(&x);
-		run_fini(&x);
-	}
-	if (r == TOC_UNUSABLE) {
-		x = (struct index_run){
-			.m = m, .l = l, .cancel = cancel, .progress = progress, .err = err};
-		r = stream_index(&x);
-		run_fini(&x);
-	}
+	if (l->desc->has_toc)
+		r = index_try(&x, true, err);
+	if (r == TOC_UNUSABLE)
+		r = index_try(&x, false, err);
 	if (r >= 0)
 		l->indexed_now = true;
 	return r;
