@@ -46,10 +46,11 @@ int erofs_open(const void *bytes, size_t len, struct erofs *ret, struct error *e
 
 int erofs_device(const struct erofs *fs, uint32_t device, uint64_t *ret_bytes, char ret_tag[65])
 {
-	const uint8_t *d = fs->bytes + fs->device_table_off + (uint64_t)device * EROFS_DEVICE;
+	const uint8_t *d;
 
 	if (device >= fs->n_devices)
 		return -EBADMSG;
+	d = fs->bytes + fs->device_table_off + (uint64_t)device * EROFS_DEVICE;
 	*ret_bytes = (uint64_t)le32_get(d + DEV_BLOCKS) * EROFS_BLOCK;
 	memcpy(ret_tag, d + DEV_TAG, 64);
 	ret_tag[64] = 0;
@@ -127,8 +128,7 @@ int erofs_inode_get(const struct erofs *fs, uint64_t nid, struct erofs_inode *re
 	ino.nlink = le32_get(o + INO_NLINK);
 	ino.xattr_bytes = icount ? XATTR_HEADER + 4u * (icount - 1u) : 0;
 	if ((format & ~0xeu) != EROFS_EXTENDED || !type_is_known(ino.mode) ||
-	    ino.size > INT64_MAX || ino.mtime_ns >= 1000000000 ||
-	    !in_image(fs, ino.off + EROFS_INODE, ino.xattr_bytes))
+	    ino.mtime_ns >= 1000000000 || !in_image(fs, ino.off + EROFS_INODE, ino.xattr_bytes))
 		return -EBADMSG;
 	if (S_ISCHR(ino.mode) || S_ISBLK(ino.mode)) {
 		ino.rdev_major = u >> 8 & 0xfff;
@@ -322,8 +322,8 @@ int erofs_map(const struct erofs *fs, const struct erofs_inode *ino, uint64_t of
 		return EROFS_HOLE;
 	device = le16_get(index + 2);
 	start = (uint64_t)le32_get(index + 4) * EROFS_BLOCK;
-	if (!device || erofs_device(fs, device - 1, &device_bytes, tag) < 0 ||
-	    start > device_bytes || ino->size > device_bytes - start)
+	if (erofs_device(fs, device - 1, &device_bytes, tag) < 0 || start > device_bytes ||
+	    ino->size > device_bytes - start)
 		return -EBADMSG;
 	*ret_device = device - 1;
 	*ret_dev_off = start + off;

@@ -16,7 +16,7 @@
  *     layer, as it is when the link comes; failing that, as it is at the end of the layer (tables
  *     of contents need not be in order), through other links if need be. No such file: refused,
  *     unless the link is itself replaced later in the layer.
- *  5. AUFS plumbing (ENTRY_HIDDEN) grows in a second root, which goes when the layer ends: only
+ *  5. AUFS plumbing (ENTRY_HIDDEN) grows under a root of its own, a new one for each layer: only
  *     hardlinks see it.
  *  6. The root's attributes are those of the topmost layer that has an entry for it, else 0755 0:0.
  *  7. A character device 0:0 is refused: an overlay mount would take it for a whiteout.
@@ -53,7 +53,7 @@ static void deletions_apply(struct merge *m)
 		const struct layer_entry *e = &ix->entries[i];
 		struct build_node *n;
 
-		if (!(e->flags & deletes) || e->flags & ENTRY_HIDDEN)
+		if (!(e->flags & deletes))
 			continue;
 		n = merge_lower(m, heap_text(m, e->path_off), e->path_len);
 		if (n && e->flags & ENTRY_WHITEOUT)
@@ -187,7 +187,6 @@ static int entry_add(struct merge *m)
 		return r;
 	if (e->flags & ENTRY_HARDLINK)
 		return n == m->root ? merge_refuse(m, -EBADMSG, "a hardlink") : hardlink_add(m, n);
-	n->layer = (uint16_t)m->layer;
 	ino = build_is_dir(n) ? n->node.inode : tree_alloc(m->t, sizeof(*ino));
 	if (!ino)
 		return -ENOMEM;
@@ -247,34 +246,6 @@ static int waiting_finish(struct merge *m)
 	return r;
 }
 
-static void plumbing_drop(struct merge *m)
-{
-	for (struct build_node *c = m->plumbing->first_child; c; c = c->next_sibling)
-		c->dead = true;
-	m->plumbing->first_child = NULL;
-}
-
-static int layer_merge(struct merge *m)
-{
-	const struct layer_index *ix = &m->layers[m->layer];
-	int r = 0;
-
-	m->last_parent = NULL;
-	m->t->dropped_xattrs += ix->header.dropped_xattrs;
-	deletions_apply(m);
-	for (uint64_t i = 0; i < ix->header.n_entries && r >= 0; i++) {
-		m->entry = &ix->entries[i];
-		if (!(m->entry->flags & (ENTRY_WHITEOUT | ENTRY_OPAQUE_MARK)))
-			r = entry_add(m);
-	}
-	if (r >= 0)
-		r = waiting_finish(m);
-	plumbing_drop(m);
-	return r;
-}
-
-/* ---- all of them ---- */
-
 static int root_add(struct merge *m, struct build_node **ret)
 {
 	struct build_node *n = tree_alloc(m->t, sizeof(*n));
@@ -288,6 +259,26 @@ static int root_add(struct merge *m, struct build_node **ret)
 	*ret = n;
 	return 0;
 }
+
+static int layer_merge(struct merge *m)
+{
+	const struct layer_index *ix = &m->layers[m->layer];
+	int r = root_add(m, &m->plumbing);
+
+	m->last_parent = NULL;
+	m->t->dropped_xattrs += ix->header.dropped_xattrs;
+	deletions_apply(m);
+	for (uint64_t i = 0; i < ix->header.n_entries && r >= 0; i++) {
+		m->entry = &ix->entries[i];
+		if (!(m->entry->flags & (ENTRY_WHITEOUT | ENTRY_OPAQUE_MARK)))
+			r = entry_add(m);
+	}
+	if (r >= 0)
+		r = waiting_finish(m);
+	return r;
+}
+
+/* ---- all of them ---- */
 
 static int merge_init(struct merge *m, uint32_t n_layers, uint64_t max_entries)
 {
@@ -306,11 +297,7 @@ static int merge_init(struct merge *m, uint32_t n_layers, uint64_t max_entries)
 	m->max_built = entries + min_u64(max_entries, UINT64_MAX - entries);
 	m->link_budget = LINK_BUDGET + entries * LINK_BUDGET_ENTRY;
 	r = name_table_init(&m->names, min_u64(entries, max_entries));
-	if (r >= 0)
-		r = root_add(m, &m->root);
-	if (r >= 0)
-		r = root_add(m, &m->plumbing);
-	return r;
+	return r < 0 ? r : root_add(m, &m->root);
 }
 
 static void merge_fini(struct merge *m)

@@ -243,7 +243,7 @@ struct build_node *merge_lower(const struct merge *m, const char *path, size_t l
 		const char *slash = memchr(path + at, '/', len - at);
 		size_t c = slash ? (size_t)(slash - path) - at : len - at;
 
-		n = build_is_dir(n) ? merge_child(m, n, path + at, c) : NULL;
+		n = merge_child(m, n, path + at, c);
 		at += c + 1;
 	}
 	return n;

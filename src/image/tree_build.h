@@ -16,7 +16,7 @@ struct build_node {
 			*waiting; /* inode is NULL: a hardlink without its target */
 	};
 	struct build_node *next_sibling;
-	uint16_t layer; /* that made it, or gave it its attributes last */
+	uint16_t layer; /* that made it (files: as it is now) */
 	uint16_t depth; /* the root's is 0 */
 	bool dead;	/* deleted: skipped where it is still listed */
 	bool visiting;	/* on the way of a hardlink being resolved */

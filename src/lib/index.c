@@ -15,7 +15,7 @@
 #define TAIL_BYTES (64u << 10) /* read with the footer, on the chance that the TOC fits */
 #define TOC_COMPRESSED_MAX (64u << 20)
 
-enum { TOC_UNUSABLE = 1 };
+enum { TOC_UNUSABLE = 1 }; /* the layer is streamed like any gzip layer */
 
 struct index_run {
 	struct morsel *m;
@@ -79,14 +79,20 @@ static int run_start_indexer(struct index_run *x, enum layer_format_id format, u
 	return indexer_start(&p, &x->ix, x->err);
 }
 
-static int run_read(struct index_run *x, uint64_t off, uint64_t len, blob_sink_fn sink)
+static void cost_note(struct index_run *x, const struct blob_cost *cost)
+{
+	atomic_fetch_add(&x->progress->requests, cost->requests);
+	atomic_fetch_add(&x->progress->wire_bytes, cost->wire_bytes);
+}
+
+static int run_read(struct index_run *x, struct blob *b, uint64_t off, uint64_t len,
+		    blob_sink_fn sink)
 {
 	struct blob_cost cost = {0};
 	struct blob_read_options o = {.cancel = x->cancel, .cost = &cost};
-	int r = blob_read(x->l->blob, off, len, &o, sink, x, x->err);
+	int r = blob_read(b, off, len, &o, sink, x, x->err);
 
-	atomic_fetch_add(&x->progress->requests, cost.requests);
-	atomic_fetch_add(&x->progress->wire_bytes, cost.wire_bytes);
+	cost_note(x, &cost);
 	return r;
 }
 
@@ -182,7 +188,7 @@ static int stream_index(struct index_run *x)
 	if (r < 0)
 		return r;
 	atomic_fetch_add(&x->progress->total_bytes, x->l->blob->size);
-	r = run_read(x, 0, x->l->blob->size, stream_sink);
+	r = run_read(x, x->l->blob, 0, x->l->blob->size, stream_sink);
 	if (r >= 0 && !x->ix && !x->failed)
 		r = stream_flush_head(x);
 	if (r < 0)
@@ -204,12 +210,22 @@ static int stream_index(struct index_run *x)
 
 /* ---- eStargz: the table of contents at the end ---- */
 
+static int toc_too_big(struct index_run *x, uint64_t bytes)
+{
+	return error_set(x->err, -E2BIG,
+			 "layer %s: its table of contents has %llu bytes, the limit is %u", x->name,
+			 (unsigned long long)bytes, TOC_COMPRESSED_MAX);
+}
+
+/* As with a stream: first the digest, then what the indexer says. */
 static int toc_json(void *userdata, const void *data, size_t n)
 {
 	struct index_run *x = userdata;
 
 	hasher_update(x->hash, data, n);
-	return indexer_feed(x->ix, data, n, x->err);
+	if (!x->failed)
+		x->failed = indexer_feed(x->ix, data, n, &x->failure);
+	return 0;
 }
 
 static int toc_sink(void *userdata, const void *data, size_t n)
@@ -219,75 +235,112 @@ static int toc_sink(void *userdata, const void *data, size_t n)
 	return toc_unwrap_feed(x->unwrap, data, n, x->err);
 }
 
-static int toc_read(struct index_run *x, const uint8_t *tail, uint64_t tail_off, uint64_t toc_off,
-		    uint64_t toc_end)
+/* The last bytes of the blob, read with the footer on the chance that the table fits. */
+struct tail {
+	uint8_t *data; /* owned */
+	uint64_t off, len;
+};
+
+static int tail_read(struct index_run *x, struct tail *t)
 {
-	int r = 0;
+	struct blob_cost cost = {0};
+	struct blob_read_options o = {.cancel = x->cancel, .cost = &cost};
+	int r;
 
-	if (toc_off < tail_off)
-		r = run_read(x, toc_off, tail_off - toc_off, toc_sink);
-	if (r >= 0) {
-		uint64_t from = max_u64(toc_off, tail_off);
-
-		r = toc_unwrap_feed(x->unwrap, tail + (from - tail_off), toc_end - from, x->err);
-	}
-	if (r >= 0)
-		r = toc_unwrap_finish(x->unwrap, x->err);
+	t->len = min_u64(x->l->blob->size, TAIL_BYTES);
+	t->off = x->l->blob->size - t->len;
+	t->data = malloc(t->len + 1);
+	if (!t->data)
+		return -ENOMEM;
+	r = blob_read_buf(x->l->blob, t->off, t->len, &o, t->data, x->err);
+	cost_note(x, &cost);
 	return r;
 }
 
-/* 0, TOC_UNUSABLE (the layer is then streamed like any gzip layer), or an error. */
-static int toc_index(struct index_run *x)
+static int toc_read_inside(struct index_run *x, const struct tail *t, uint64_t toc_off,
+			   uint64_t toc_end)
 {
-	uint64_t size = x->l->blob->size, len = min_u64(size, TAIL_BYTES), toc_end;
-	_cleanup_(freep) uint8_t *tail = malloc(len + 1);
-	struct blob_cost cost = {0};
-	struct blob_read_options o = {.cancel = x->cancel, .cost = &cost};
-	struct estargz_footer footer;
+	uint64_t from = max_u64(toc_off, t->off);
+	int r = 0;
+
+	if (toc_end - toc_off > TOC_COMPRESSED_MAX)
+		return toc_too_big(x, toc_end - toc_off);
+	if (toc_off < t->off)
+		r = run_read(x, x->l->blob, toc_off, t->off - toc_off, toc_sink);
+	if (r >= 0)
+		r = toc_unwrap_feed(x->unwrap, t->data + (from - t->off), toc_end - from, x->err);
+	return r;
+}
+
+static int toc_read_outside(struct index_run *x, struct blob *toc)
+{
+	if (toc->size > TOC_COMPRESSED_MAX)
+		return toc_too_big(x, toc->size);
+	return run_read(x, toc, 0, toc->size, toc_sink);
+}
+
+/* The table's bytes are all there: do they have the digest the manifest promised, and make sense?
+ */
+static int toc_finish(struct index_run *x)
+{
 	struct error why = ERROR_INIT;
 	struct digest got;
-	int r;
+	int r = toc_unwrap_finish(x->unwrap, x->err);
 
-	if (!tail)
-		return -ENOMEM;
-	r = run_init(x, ANCHOR_STARGZ_TOC, &x->l->desc->toc_digest, x->l->desc->toc_digest.algo);
-	if (r < 0)
-		return r;
-	r = blob_read_buf(x->l->blob, size - len, len, &o, tail, x->err);
-	atomic_fetch_add(&x->progress->requests, cost.requests);
-	atomic_fetch_add(&x->progress->wire_bytes, cost.wire_bytes);
-	if (r < 0)
-		return r;
-	r = estargz_footer_parse(tail, len, size, &footer);
-	if (r || footer.kind == ESTARGZ_EXTERNAL_TOC)
-		return TOC_UNUSABLE;
-	toc_end = size - footer.footer_bytes;
-	if (toc_end - footer.toc_off > TOC_COMPRESSED_MAX)
-		return error_set(x->err, -E2BIG,
-				 "layer %s: its table of contents has %llu bytes, the limit is %u",
-				 x->name, (unsigned long long)(toc_end - footer.toc_off),
-				 TOC_COMPRESSED_MAX);
-	r = run_start_indexer(x, LAYER_ESTARGZ, footer.toc_off);
-	if (r >= 0)
-		r = toc_unwrap_new(toc_json, x, &x->unwrap);
-	if (r >= 0)
-		r = toc_read(x, tail, size - len, footer.toc_off, toc_end);
 	if (r < 0)
 		return r;
 	hasher_final(x->hash, &got);
 	r = digest_check(x, "the digest of its table of contents", &x->l->desc->toc_digest, &got);
 	if (r < 0)
 		return r;
-	r = indexer_finish(x->ix, &why);
+	r = x->failed ? x->failed : indexer_finish(x->ix, &why);
 	if (r == -EILSEQ) { /* names were lost when the table was written */
 		log_write(&x->m->log, LOG_INFO, "layer %s: %s; it is streamed instead", x->name,
-			  why.text);
+			  x->failed ? x->failure.text : why.text);
 		return TOC_UNUSABLE;
 	}
 	if (r < 0)
-		return error_set(x->err, r, "layer %s: %s", x->name, why.text);
+		return error_set(x->err, r, "layer %s: %s", x->name,
+				 x->failed ? x->failure.text : why.text);
 	return layer_stage_commit(steal_ptr(x->stage), false, context_max_entries(x->m),
 				  &x->l->layer, x->err);
+}
+
+static int toc_run(struct index_run *x, const struct tail *t, const struct estargz_footer *footer,
+		   struct blob *external)
+{
+	uint64_t end = x->l->blob->size - footer->footer_bytes;
+	int r = run_start_indexer(x, LAYER_ESTARGZ, external ? end : footer->toc_off);
+
+	if (r >= 0)
+		r = toc_unwrap_new(toc_json, x, &x->unwrap);
+	if (r >= 0)
+		r = external ? toc_read_outside(x, external)
+			     : toc_read_inside(x, t, footer->toc_off, end);
+	return r < 0 ? r : toc_finish(x);
+}
+
+/* 0, TOC_UNUSABLE (the layer is then streamed like any gzip layer), or an error. */
+static int toc_index(struct index_run *x)
+{
+	_cleanup_(blob_closep) struct blob *external = NULL;
+	struct estargz_footer footer;
+	struct tail t = {0};
+	int r = run_init(x, ANCHOR_STARGZ_TOC, &x->l->desc->toc_digest,
+			 x->l->desc->toc_digest.algo);
+
+	if (r >= 0)
+		r = tail_read(x, &t);
+	if (r >= 0)
+		r = estargz_footer_parse(t.data, t.len, x->l->blob->size, &footer) ? TOC_UNUSABLE
+										   : 0;
+	if (!r && footer.kind == ESTARGZ_EXTERNAL_TOC &&
+	    external_toc_open(x->m, x->rv->ref, &x->l->desc->desc.digest, &external, NULL))
+		r = TOC_UNUSABLE;
+	if (!r)
+		r = toc_run(x, &t, &footer, external);
+	free(t.data);
+	return r;
 }
 
 static bool disk_is_full(int r)

@@ -38,4 +38,9 @@ int layer_lookup(struct morsel *m, struct image_layer *l, struct error *err);
 int layer_index_now(struct morsel *m, struct resolved *rv, struct image_layer *l,
 		    const atomic_bool *cancel, struct index_progress *progress, struct error *err);
 
+/* The blob with the table of contents of a layer whose footer says that it is elsewhere: under the
+ * image's tag with a suffix. 0; > 0: there is none; < 0: it can't be asked for. */
+int external_toc_open(struct morsel *m, const struct ref *image, const struct digest *layer,
+		      struct blob **ret, struct error *err);
+
 #endif

@@ -6,7 +6,7 @@ import oracles
 import samples
 import stargz
 import treecmp
-from images import Layer, Layout, layer
+from images import Layer, Layout, layer, sha256
 from registries import Registry
 from tarball import Tar
 
@@ -88,15 +88,39 @@ def case_footers_and_groups(t):
                     t.equal(m.read(name), data, f"{name}, footer {kind}, groups of {group}")
 
 
-def case_external_table_is_streamed(t):
+def external(t, files):
+    """A layer whose table is elsewhere, and the layer of the image that holds the table."""
+    inside = stargz.by_hand(files)
+    at = int(inside.blob[-35:-19], 16)
+    toc = inside.blob[at:-51]
+    blob = inside.blob[:at] + gzip.compress(bytes(1024), mtime=0) + stargz.footer(0, 46)
+    item = Layer(b"", blob, diff_id=sha256(gzip.decompress(blob)), annotations=inside.annotations)
+    return item, Layer(b"", toc, diff_id=sha256(gzip.decompress(toc)),
+                       annotations={"containerd.io/snapshot/stargz/layer.digest": sha256(blob)})
+
+
+def case_external_table(t):
     files = {"a": b"a" * 5000, "b": samples.noise(1, 9000)}
-    item = stargz.by_hand(files)
-    raw = gzip.decompress(item.blob)
-    blob = gzip.compress(raw, mtime=0) + stargz.footer(0, 46)
+    item, toc = external(t, files)
     lay = Layout(t.path("img"))
-    lay.image([Layer(raw, blob, annotations=item.annotations)])
+    lay.image([item], name="v1")
+    lay.image([toc], name="v1-esgztoc")
+    r = Registry(t)
+    r.push(lay, name="v1")
+    r.push(lay, name="v1-esgztoc")
+    for ref in (f"oci:{lay.path}:v1", r.ref(tag="v1")):
+        with t.mounted(ref, "--cache-dir", t.new_path("cache")) as m:
+            t.equal(m.stat()["layers"][0]["format"], "estargz", "format")
+            for name, data in files.items():
+                t.equal(m.read(name), data, name)
+
+
+def case_external_table_that_is_not_there(t):
+    files = {"a": b"a" * 5000, "b": samples.noise(1, 9000)}
+    lay = Layout(t.path("img"))
+    lay.image([external(t, files)[0]])
     with t.mounted(f"oci:{lay.path}") as m:
-        t.equal(m.stat()["layers"][0]["format"], "gzip", "format")
+        t.equal(m.stat()["layers"][0]["format"], "gzip", "it is streamed")
         for name, data in files.items():
             t.equal(m.read(name), data, name)
 
