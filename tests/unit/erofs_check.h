@@ -220,6 +220,8 @@ static inline void check_places(const struct erofs *fs, const struct erofs_inode
 	uint64_t head = 64 + ino->xattr_bytes, tail = ino->layout == 2 ? ino->size % 4096 : 0;
 
 	MUST(ino->off % 32 == 0 && ino->off / 4096 == (ino->off + 63) / 4096);
+	if (S_ISDIR(ino->mode) || S_ISLNK(ino->mode)) /* inline whenever that works */
+		MUST((ino->layout == 2) == (ino->size % 4096 && head + ino->size % 4096 <= 4096));
 	if (tail)
 		MUST(ino->off / 4096 == (ino->off + head + tail - 1) / 4096);
 }

@@ -121,6 +121,14 @@ static inline void image_symlinks(struct image *m)
 		e.xattr_count = i % 16 == 0;
 		layer_add(b, e, path, (size_t)n, text, (size_t)i, e.xattr_count ? &xattr : NULL);
 	}
+	/* Too long to stand inline; 64 bytes each, from an odd slot on, so that some start at a
+	 * block's last slot. */
+	for (int i = 0; i < 200; i++) {
+		struct layer_entry e = {.mode = S_IFLNK | 0777, .xattr_count = i == 0};
+		int n = snprintf(path, sizeof(path), "m%04d", i);
+
+		layer_add(b, e, path, (size_t)n, text, 4090, i ? NULL : &xattr);
+	}
 	image_end(m, b);
 	buf_fini(&xattr);
 }

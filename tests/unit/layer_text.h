@@ -101,6 +101,7 @@ static inline void layer_text_type(struct layer_entry *e, char type)
 		break;
 	case 'h':
 		e->flags = ENTRY_HARDLINK;
+		e->mode = S_IFDIR | 0700; /* unused, so it may say anything */
 		break;
 	case 'w':
 		e->flags = ENTRY_WHITEOUT;

@@ -187,6 +187,8 @@ static inline int model_entry(struct model *m, const struct layer_entry *e)
 	char *dir, *real;
 	int r;
 
+	if (link && !e->path_len)
+		return -EBADMSG;
 	if (!link && S_ISCHR(e->mode) && !e->rdev_major && !e->rdev_minor)
 		return -EPERM;
 	r = model_walk(m, e->flags & ENTRY_HIDDEN ? '#' : '/', path, dir_len, true, &dir);

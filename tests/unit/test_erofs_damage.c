@@ -195,6 +195,8 @@ static void inodes(void **state)
 	assert_int_equal(erofs_inode_get(&f.fs, f.image.len / 32 - 1, &ino), -EBADMSG);
 	assert_int_equal(erofs_inode_get(&f.fs, UINT64_MAX, &ino), -EBADMSG);
 	assert_int_equal(erofs_inode_get(&f.fs, UINT64_MAX / 32 + 1, &ino), -EBADMSG);
+	assert_int_equal(erofs_inode_get(&f.fs, (UINT64_C(1) << 59) + f.fs.root_nid, &ino),
+			 -EBADMSG);
 	assert_int_equal(erofs_inode_get(&f.fs, 0, &ino), -EBADMSG);
 }
 
@@ -203,7 +205,7 @@ static void inode_at_the_end(void **state)
 {
 	_cleanup_(fixture_fini) struct fixture f;
 	struct erofs_inode ino;
-	uint64_t nid;
+	uint64_t nid, found;
 
 	fixture_init(&f);
 	restore(&f);
@@ -219,6 +221,14 @@ static void inode_at_the_end(void **state)
 	ino = find(&f, "l");
 	memcpy(f.copy + nid * 32, f.copy + ino.off, 64); /* nor for the text */
 	assert_int_equal(erofs_inode_get(&f.fs, nid, &ino), -EBADMSG);
+	nid--; /* a directory of 4 bytes, the last ones */
+	ino = find(&f, "inline");
+	memcpy(f.copy + nid * 32, f.copy + ino.off, 64);
+	put(&f, nid * 32 + INO_SIZE, 8, 4);
+	put(&f, nid * 32 + INO_XATTR_ICOUNT, 2, 5);
+	assert_int_equal(erofs_inode_get(&f.fs, nid, &ino), 0);
+	assert_int_equal(ino.data_pos, f.image.len - 4);
+	assert_int_equal(erofs_lookup(&f.fs, &ino, "a", 1, &found), -EBADMSG);
 }
 
 static int read_all(struct fixture *f, const struct erofs_inode *dir)
@@ -231,6 +241,19 @@ static int read_all(struct fixture *f, const struct erofs_inode *dir)
 	return r;
 }
 
+/* Entries by themselves, with none checked before them. What comes back does not matter. */
+static void poke(struct fixture *f, const struct erofs_inode *dir)
+{
+	static const char *const names[] = {"", "\1", ".", "..", "a", "b", "c", "name150", "\377"};
+	struct erofs_dirent d;
+	uint64_t nid;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		erofs_lookup(&f->fs, dir, names[i], strlen(names[i]), &nid);
+	for (uint64_t cookie = 0; cookie < 3 * 4096; cookie++)
+		erofs_readdir(&f->fs, dir, cookie, &d);
+}
+
 static void directories(void **state)
 {
 	/* inline: ".", "..", "a", "b" with their names at 48, 49, 51, 52 */
@@ -239,12 +262,13 @@ static void directories(void **state)
 		uint64_t value;
 		bool lookup_too; /* fails as well, for every name */
 	} cases[] = {
-		{8, 2, 0, true},	{8, 2, 11, true},	{8, 2, 13, true},
-		{8, 2, 53, true},	{8, 2, 0xffff, true},	{8, 2, 60, true},
-		{12 + 8, 2, 48, false}, {12 + 8, 2, 47, false}, {12 + 8, 2, 54, false},
-		{12 + 8, 2, 53, false}, {24 + 8, 2, 0, false},	{36 + 8, 2, 0xffff, false},
-		{48, 1, '/', false},	{49, 1, 0, false},	{51, 1, '/', false},
-		{52, 1, 0, false},	{52, 1, '/', false},
+		{8, 2, 0, true},	{8, 2, 11, true},	    {8, 2, 13, true},
+		{8, 2, 53, true},	{8, 2, 0xffff, true},	    {8, 2, 60, true},
+		{8, 2, 65532, true},	{50, 1, 0, false},	    {12 + 8, 2, 48, false},
+		{12 + 8, 2, 47, false}, {12 + 8, 2, 54, false},	    {12 + 8, 2, 53, false},
+		{24 + 8, 2, 0, false},	{36 + 8, 2, 0xffff, false}, {48, 1, '/', false},
+		{49, 1, 0, false},	{51, 1, '/', false},	    {52, 1, 0, false},
+		{52, 1, '/', false},
 	};
 	_cleanup_(fixture_fini) struct fixture f;
 	struct erofs_inode dir;
@@ -258,6 +282,7 @@ static void directories(void **state)
 		put(&f, dir.data_pos + cases[i].off, cases[i].size, cases[i].value);
 		if (read_all(&f, &dir) != -EBADMSG)
 			fail_msg("case %zu: readdir", i);
+		poke(&f, &dir);
 		if (cases[i].lookup_too && (erofs_lookup(&f.fs, &dir, "a", 1, &nid) != -EBADMSG ||
 					    erofs_lookup(&f.fs, &dir, "zz", 2, &nid) != -EBADMSG))
 			fail_msg("case %zu: lookup", i);
@@ -272,8 +297,26 @@ static void directories(void **state)
 	assert_int_equal(erofs_inode_get(&f.fs, dir.nid, &dir), 0);
 	assert_int_equal(read_all(&f, &dir), -EBADMSG);
 	assert_int_equal(erofs_lookup(&f.fs, &dir, "a", 1, &nid), -EBADMSG);
+	/* names that lie among the entries */
+	restore(&f);
+	dir = find(&f, "inline");
+	put(&f, dir.data_pos + 36, 8, UINT64_C(0x6161616161616161));
+	put(&f, dir.data_pos + 12 + 8, 2, 36);
+	put(&f, dir.data_pos + 24 + 8, 2, 44);
+	assert_int_equal(erofs_readdir(&f.fs, &dir, 1, &d), -EBADMSG);
+	/* an offset that is no whole number of entries, with what could be a name there */
+	restore(&f);
+	put(&f, dir.data_pos + 8, 2, 13);
+	memset(f.copy + dir.data_pos + 13, 'x', 40);
+	assert_int_equal(read_all(&f, &dir), -EBADMSG);
+	/* a name that would run on past the end of the image */
 	restore(&f);
 	dir = find(&f, "big");
+	assert_int_equal(((uint64_t)dir.start_block + 1) * 4096, f.image.len);
+	memset(f.copy + f.image.len - 200, 'x', 200);
+	put(&f, (uint64_t)dir.start_block * 4096 + 12 + 8, 2, 65535);
+	poke(&f, &dir);
+	restore(&f);
 	put(&f, (uint64_t)dir.start_block * 4096 + 8, 2,
 	    0); /* the first block; lookups may not need it */
 	assert_int_equal(read_all(&f, &dir), -EBADMSG);
@@ -297,6 +340,13 @@ static void symlinks(void **state)
 	put(&f, l.off + INO_SIZE, 8, 4096);
 	assert_int_equal(erofs_inode_get(&f.fs, l.nid, &l), 0);
 	assert_int_equal(erofs_readlink(&f.fs, &l, text, &n), -EBADMSG);
+	memset(f.copy + f.image.len - 4096, 'x', 4096);
+	put(&f, l.off + INO_U, 4, f.image.len / 4096 - 1);
+	assert_int_equal(erofs_inode_get(&f.fs, l.nid, &l), 0);
+	assert_int_equal(erofs_readlink(&f.fs, &l, text, &n), -EBADMSG);
+	put(&f, l.off + INO_SIZE, 8, 4095);
+	assert_int_equal(erofs_inode_get(&f.fs, l.nid, &l), 0);
+	assert_int_equal(erofs_readlink(&f.fs, &l, text, &n), 0);
 	put(&f, l.off + INO_SIZE, 8, 0);
 	assert_int_equal(erofs_inode_get(&f.fs, l.nid, &l), 0);
 	assert_int_equal(erofs_readlink(&f.fs, &l, text, &n), -EBADMSG);

@@ -263,6 +263,12 @@ static void hardlinks_later(void **state)
 	IS("f d L=1\n", "h d/x nothing\nf d"); /* replaced with its directory */
 }
 
+/* What waited in one layer waits anew in the next. */
+static void hardlinks_later_again(void **state)
+{
+	IS("f a L=1\nf b L=2 n=2 i=b\nf c L=2 n=2 i=b\n", "h b a\nf a", "h b c\nf c");
+}
+
 static void hardlinks_across(void **state)
 {
 	IS("f b L=1\n", "f a\nh b a", "w a"); /* one name less */
@@ -298,10 +304,24 @@ static void plumbing(void **state)
 	   "h b .wh..wh.plnk/1\nh a b\nf .wh..wh.plnk/1 u=3 H=1");
 	IS("", "f .wh..wh.aufs H=1\nd .wh..wh.orph H=1\nd .wh..wh.plnk H=1\nf .wh..wh.plnk/1 H=1");
 	IS("f a L=1\n", "f a\nh .wh..wh.plnk/1 a H=1");
+	IS("f a L=1\n", "f .wh..wh.aufs H=1\nf a"); /* neighbours by name, not by place */
 	REFUSED(-EBADMSG, "layer 2: \"c\": a hardlink", plnk, "h c .wh..wh.plnk/1.2");
 	/* one name in two layers' plumbing */
 	IS("f a u=3 L=1\nf b u=4 L=2\n", "f .wh..wh.plnk/1 u=3 H=1\nh a .wh..wh.plnk/1",
 	   "f .wh..wh.plnk/1 u=4 H=1\nh b .wh..wh.plnk/1");
+}
+
+static void dropped_xattrs(void **state)
+{
+	_cleanup_(layers_fini) struct layers l;
+	_cleanup_(tree_freep) struct tree *t = NULL;
+	struct error err = ERROR_INIT;
+
+	layers_from_text((const char *const[]){"f a", "f b", "f c", NULL}, &l);
+	l.index[0].header.dropped_xattrs = 3;
+	l.index[2].header.dropped_xattrs = 4;
+	assert_int_equal(tree_merge(l.index, l.n, 10, &t, &err), 0);
+	assert_int_equal(t->dropped_xattrs, 7);
 }
 
 /* ---- limits ---- */
@@ -582,9 +602,11 @@ int main(void)
 		cmocka_unit_test(symlink_limits),
 		cmocka_unit_test(hardlinks),
 		cmocka_unit_test(hardlinks_later),
+		cmocka_unit_test(hardlinks_later_again),
 		cmocka_unit_test(hardlinks_across),
 		cmocka_unit_test(hardlinks_refused),
 		cmocka_unit_test(plumbing),
+		cmocka_unit_test(dropped_xattrs),
 		cmocka_unit_test(entries_limit),
 		cmocka_unit_test(implied_limit),
 		cmocka_unit_test(depth_limit),
