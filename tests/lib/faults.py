@@ -1,10 +1,6 @@
 """The fault registry for cases: a FaultServer with one layout, ended with the case."""
-import sys
+import faultregistry
 
-from morseltest import TOOLS
-
-sys.path.insert(0, TOOLS)
-import faultregistry  # noqa: E402
 
 REPO = "test/image"
 

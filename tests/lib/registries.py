@@ -4,13 +4,11 @@ import http.client
 import json
 import os
 import ssl
-import sys
 import urllib.parse
 
-from morseltest import SECRET, TOOLS, USER, Failure, free_port, need, port_open, wait_until
+import tokenserver
+from morseltest import SECRET, USER, Failure, free_port, need, port_open, wait_until
 
-sys.path.insert(0, TOOLS)
-import tokenserver  # noqa: E402
 
 
 class Registry:

@@ -7,8 +7,8 @@ single answers; everything asked is written down. In a case:
     server = FaultServer({"test/image": "/path/of/layout"})
     server.rule(path="/blobs/", ranged=True, times=1, status=503)
 
-A rule matches by path (a part of it), method, ranged (with or without a Range header), and after its first `skip`
-matches; it is used `times` times (None: for ever). The first rule that matches acts, later ones wait. Its actions:
+A rule matches by path (a part of it), method, ranged (with or without a Range header), authorized (with or without an
+Authorization header), and after its first `skip` matches; it is used `times` times (None: for ever). The first rule that matches acts, later ones wait. Its actions:
 
     status=N, headers={}, body=b""   this answer instead
     replace=b"..."                   the right status and headers, another body of that length
@@ -41,14 +41,16 @@ import time
 
 
 class Rule:
-    def __init__(self, path="", method=None, ranged=None, skip=0, times=None, **actions):
-        self.path, self.method, self.ranged, self.skip, self.times = path, method, ranged, skip, times
+    def __init__(self, path="", method=None, ranged=None, authorized=None, skip=0, times=None, **actions):
+        self.path, self.method, self.ranged, self.authorized = path, method, ranged, authorized
+        self.skip, self.times = skip, times
         self.actions = actions
         self.hits = 0
 
     def matches(self, request):
         return (self.path in request["path"] and self.method in (None, request["method"]) and
-                self.ranged in (None, request["range"] is not None) and self.times != 0)
+                self.ranged in (None, request["range"] is not None) and
+                self.authorized in (None, request["authorization"] is not None) and self.times != 0)
 
     def take(self):
         """One match: True when it acts."""
