@@ -26,6 +26,7 @@ struct control_server {
 	int listen_fd, stop_fd;
 	int clients[CLIENTS_MAX]; /* -1 = free; silent ones wait for our end */
 	char path[PATH_MAX];
+	ino_t socket_ino; /* of path, when we made it */
 };
 
 static void dir_name(char *out, size_t n)
@@ -145,6 +146,7 @@ static void *control_thread(void *arg)
 static int control_listen(struct control_server *c)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	struct stat st;
 
 	if (strlen(c->path) >= sizeof(a.sun_path))
 		return -ENAMETOOLONG;
@@ -156,8 +158,20 @@ static int control_listen(struct control_server *c)
 	if (bind(c->listen_fd, (struct sockaddr *)&a, sizeof(a)) < 0 || chmod(c->path, 0600) < 0 ||
 	    listen(c->listen_fd, 16) < 0)
 		return -errno;
+	if (lstat(c->path, &st) < 0)
+		return -errno;
+	c->socket_ino = st.st_ino;
 	c->stop_fd = eventfd(0, EFD_CLOEXEC);
 	return c->stop_fd < 0 ? -errno : 0;
+}
+
+/* The kernel may have given our number to another mount already, whose socket this is then. */
+static void socket_remove(const struct control_server *c)
+{
+	struct stat st;
+
+	if (!lstat(c->path, &st) && st.st_ino == c->socket_ino)
+		unlink(c->path);
 }
 
 int control_start(struct fs *f, dev_t dev, struct control_server **ret, struct error *err)
@@ -202,7 +216,7 @@ void control_stop(struct control_server *c)
 	if (write(c->stop_fd, &one, sizeof(one)) < 0)
 		abort(); /* an eventfd of ours that never overflows */
 	pthread_join(c->thread, NULL);
-	unlink(c->path);
+	socket_remove(c);
 	for (int i = 0; i < CLIENTS_MAX; i++)
 		closep(&c->clients[i]);
 	closep(&c->listen_fd);
