@@ -24,11 +24,12 @@ def registry(t, count=12, size=600_000):
     in it makes a fetch a file."""
     path = t.new_path("img")
     files = samples.big_files(path[-8:], count, size)
+    files["other/layer"] = samples.noise(path[-8:], 100_000)
     lay = Layout(path)
-    lay.image([stargz.by_hand(files)])
+    lay.image([stargz.by_hand({k: v for k, v in files.items() if k.startswith(top)}) for top in ("data/", "other/")])
     r = FaultRegistry(t, lay)
     r.blob_path = lay.layer_digests()[0]
-    return r, files
+    return r, files  # "other/layer" stands in a second layer: reading from the first never brings it along
 
 
 def read(m, name):
@@ -73,6 +74,19 @@ def check_eio(t, m, files, name, what, within=5.0):
     t.check(seconds < within, f"{what}: took {seconds:.1f} s")
 
 
+def check_recovers(t, m, files, name, what):
+    """Healed: the first good read comes within two seconds; until then EIO, never anything else."""
+    end = time.monotonic() + 2 * t.slow
+    while True:
+        data, e, _ = read(m, name)
+        if data is not None:
+            t.check(data == files[name], f"{what}: wrong bytes")
+            return
+        t.equal(e, errno.EIO, f"{what}: errno")
+        t.check(time.monotonic() < end, f"{what}: still EIO")
+        time.sleep(0.05)
+
+
 def transient(t, what, says=(), **fault):
     """Once: the reader notices nothing."""
     r, files = registry(t, count=4)
@@ -96,7 +110,7 @@ def lasting(t, what, says=(), **fault):
         t.contains(last, *says)
         t.check(m.stat()["read_errors"] >= 1, f"{what}: read_errors")
         r.heal()
-        check_right(t, m, files, "data/f002", f"{what}, healed", within=2.5)
+        check_recovers(t, m, files, "data/f002", f"{what}, healed")
 
 
 def case_503_once(t):
@@ -190,8 +204,7 @@ def case_not_found_in_mid_life(t):
     with lazy_mount(t, r) as m:
         check_right(t, m, files, "data/f000", "before")
         r.rule(path="/v2/", status=404)
-        name = "data/f003"
-        check_eio(t, m, files, name, "404")
+        check_eio(t, m, files, "other/layer", "404")
         fd = os.open(m / "data/f000", os.O_RDONLY)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(fd)
@@ -221,13 +234,13 @@ def case_nobody_listens(t):
         check_right(t, m, files, "data/f000", "before")
         port = r.port
         r.end()
-        check_eio(t, m, files, "data/f005", "connection refused")
+        check_eio(t, m, files, "other/layer", "connection refused")
         fd = os.open(m / "data/f000", os.O_RDONLY)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(fd)
         check_right(t, m, files, "data/f000", "cached")
         again = FaultRegistry(t, r.layout, port=port)
-        check_right(t, m, files, "data/f005", "back again", within=2.5)
+        check_recovers(t, m, files, "other/layer", "back again")
         t.check(again.requests("/blobs/"), "the new server was asked")
 
 
@@ -251,7 +264,7 @@ def case_deadline(t):
         t.equal((data, e), (None, errno.EIO), "outcome")
         t.check(2.5 < seconds < 5, f"after {seconds:.1f} s, not about 3")
         r.heal()
-        check_right(t, m, files, "data/f002", "healed", within=2.5)
+        check_recovers(t, m, files, "data/f002", "healed")
 
 
 def case_slow_server(t):
@@ -434,7 +447,7 @@ def case_opening_faults(t):
     failing(5, "/manifests/", cut=20)
     failing(6, "/manifests/", status=200, headers={"Content-Type": "application/json"}, body=b'{"schemaVersion":2')
     failing(6, "blob", flip=1000, says="sha256:")
-    failing(5, "blob", cut=1000)
+    failing(5, "blob", cut=0)
     failing(5, "blob", status=500)
     failing(3, "blob", status=404)
 
@@ -462,12 +475,12 @@ def case_streaming_goes_on_where_it_broke_off(t):
     digest = lay.layer_digests()[0]
     size = os.path.getsize(lay.blob_path(digest))
     r.rule(path=digest, times=1, cut=size // 3)
-    r.rule(path=digest, times=1, cut=size // 3, reset=True)
+    r.rule(path=digest, times=1, cut=size // 4, reset=True)  # what is on its way then is lost
     with t.mounted(r.ref(), "--insecure") as m:
         for name, data in files.items():
             t.check(m.read(name) == data, name)
     sent = sum(x["sent"] for x in r.requests(digest))
-    t.check(sent <= size + 600_000, f"{sent} bytes were sent of a blob of {size}")
+    t.check(sent <= size + size // 4 + 10_000, f"{sent} bytes were sent of a blob of {size}")
 
 
 def case_one_connection_a_request(t):

@@ -28,6 +28,7 @@ as expired_status says. The storage shares all rules; its paths begin with /stor
 usage: faultregistry.py [--port N] NAME=LAYOUT...     serves without rules, prints "ready PORT"
 """
 import argparse
+import contextlib
 import hashlib
 import http.server
 import json
@@ -67,6 +68,7 @@ class FaultServer:
         self.layouts = dict(repositories)
         self.rules = []
         self.log = []  # every request: method, path, range, authorization, status, sent, time
+        self.connections = set()
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.generation, self.expired_status = 0, 403
@@ -79,9 +81,15 @@ class FaultServer:
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self):
+        """Also what is connected comes to an end."""
         self.stopping.set()
         self.server.shutdown()
         self.server.server_close()
+        with self.lock:
+            open_ones = list(self.connections)
+        for c in open_ones:
+            with contextlib.suppress(OSError):
+                c.shutdown(socket.SHUT_RDWR)
 
     # -- for the case
 
@@ -173,6 +181,17 @@ class FaultServer:
 
             def log_message(self, *_):
                 pass
+
+            def setup(self):
+                super().setup()
+                with owner.lock:
+                    owner.connections.add(self.connection)
+
+            def finish(self):
+                with owner.lock:
+                    owner.connections.discard(self.connection)
+                with contextlib.suppress(OSError, ValueError):
+                    super().finish()
 
             def do_GET(self):
                 try:
