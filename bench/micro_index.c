@@ -113,8 +113,8 @@ int main(int argc, char **argv)
 	layer_make(n, per_dir, &table);
 	t0 = now_ms();
 	for (uint32_t i = 0; i < n_layers; i++) {
-		must(layer_index_validate(table.data, table.len, UINT32_MAX, &layers[i], &err), "validate",
-		     &err);
+		must(layer_index_validate(table.data, table.len, UINT32_MAX, &layers[i], &err),
+		     "validate", &err);
 		tags[i] = "bench";
 	}
 	printf("validate %8.2f ms\n", now_ms() - t0);
@@ -122,7 +122,8 @@ int main(int argc, char **argv)
 	must(tree_merge(layers, n_layers, UINT32_MAX, &t, &err), "merge", &err);
 	printf("merge    %8.2f ms  %llu names\n", now_ms() - t0, (unsigned long long)t->n_nodes);
 	t0 = now_ms();
-	must(erofs_write(t, &(struct erofs_params){uuid, tags, "bench"}, &image, &err), "write", &err);
+	must(erofs_write(t, &(struct erofs_params){uuid, tags, "bench"}, &image, &err), "write",
+	     &err);
 	printf("write    %8.2f ms  %zu bytes\n", now_ms() - t0, image.len);
 	getrusage(RUSAGE_SELF, &usage);
 	printf("peak     %8.1f MiB with tables of %.1f MiB\n", (double)usage.ru_maxrss / 1024,
@@ -134,7 +135,8 @@ int main(int argc, char **argv)
 	t0 = now_ms();
 	seen = walk(&fs, fs.root_nid);
 	t0 = now_ms() - t0;
-	printf("walk     %8.2f ms  %.0f ns a readdir + lookup + inode\n", t0, t0 * 1e6 / (double)seen);
+	printf("walk     %8.2f ms  %.0f ns a readdir + lookup + inode\n", t0,
+	       t0 * 1e6 / (double)seen);
 	buf_fini(&table);
 	buf_fini(&image);
 	return 0;

@@ -26,7 +26,7 @@ struct erofs {
 struct erofs_inode {
 	uint64_t nid;
 	uint64_t size;
-	uint64_t off;      /* where the inode core is in the image: private to the reader */
+	uint64_t off;	   /* where the inode core is in the image: private to the reader */
 	uint64_t data_pos; /* private: inline tail or chunk table */
 	int64_t mtime_s;
 	uint32_t mtime_ns;

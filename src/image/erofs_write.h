@@ -13,9 +13,9 @@
 #include "image/tree.h"
 
 struct erofs_params {
-	const uint8_t *uuid;            /* 16 bytes, digest-derived */
+	const uint8_t *uuid;		/* 16 bytes, digest-derived */
 	const char *const *device_tags; /* per layer, <= 64 bytes: the blob digest in hex */
-	const char *volume_name;        /* <= 15 bytes */
+	const char *volume_name;	/* <= 15 bytes */
 };
 
 /* *ret is appended to. -E2BIG: more than 2^32 blocks in all devices, or other format limits;

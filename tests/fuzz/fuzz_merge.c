@@ -8,7 +8,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define LAYERS_MOST 4
 #define ENTRIES_MOST 48
 
 struct input {

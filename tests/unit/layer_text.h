@@ -177,6 +177,27 @@ static inline void layer_from_text(const char *text, struct buf *bytes, struct l
 	layer_close(b, bytes, ret);
 }
 
+#define LAYERS_MOST 4
+
+struct layers { /* a few of them, with their bytes */
+	struct buf bytes[LAYERS_MOST];
+	struct layer_index index[LAYERS_MOST];
+	uint32_t n;
+};
+
+static inline void layers_fini(struct layers *l)
+{
+	for (uint32_t i = 0; i < l->n; i++)
+		buf_fini(&l->bytes[i]);
+}
+
+static inline void layers_from_text(const char *const *texts, struct layers *ret)
+{
+	*ret = (struct layers){0};
+	for (; texts[ret->n]; ret->n++)
+		layer_from_text(texts[ret->n], &ret->bytes[ret->n], &ret->index[ret->n]);
+}
+
 /* ---- trees ---- */
 
 static inline void tree_path(const struct tree_node *n, struct buf *ret)
