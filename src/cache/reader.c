@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <sys/uio.h>
 
-#define READ_DEADLINE_NS (30 * NS_PER_S)
 #define VERIFY_INLINE (2u << 20) /* bytes hashed by the asking thread; more goes to the pool */
 #define PIECE (256u << 10)
 
@@ -278,6 +277,11 @@ void reader_cancel(struct reader *r, struct reader_request *rq)
 		while (job_begin(r, cancel_job, rq) < 0)
 			r->o.seam->sleep_until(r->o.seam,
 					       r->o.seam->monotonic_ns(r->o.seam) + NS_PER_MS);
+}
+
+void reader_deadline_set(struct reader *r, uint64_t deadline_ns)
+{
+	r->deadline_ns = deadline_ns;
 }
 
 void reader_interrupt(struct reader *r, bool on)

@@ -23,6 +23,8 @@
 #include "prof/counters.h"
 #include "registry/blob.h"
 
+#define READ_DEADLINE_NS (30 * NS_PER_S)
+
 enum { READER_PENDING = 1 };
 
 struct reader_layer {
@@ -74,6 +76,8 @@ int reader_submit(struct reader *r, struct reader_request *rq);
 /* The request's task is dying: done(-EINTR) soon, unless it is being answered already. The shared
  * fetch goes on. Any thread; rq must still be alive (the caller serialises with its done()). */
 void reader_cancel(struct reader *r, struct reader_request *rq);
+/* From now on reads may take this long. Not while reads are under way. */
+void reader_deadline_set(struct reader *r, uint64_t deadline_ns);
 /* While it is on, fetches end soon and new ones fail at once: for who wants to get out. */
 void reader_interrupt(struct reader *r, bool on);
 /* Blocking convenience for callers that are not a FUSE thread or a pool job. */

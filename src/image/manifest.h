@@ -43,8 +43,8 @@ int index_choose(const void *json, size_t len, const struct platform *want, stru
 
 struct manifest_layer {
 	struct descriptor desc;
-	struct digest diff_id;  /* from the config; algo 0 until manifest_set_config() */
-	bool has_toc;           /* "containerd.io/snapshot/stargz/toc.digest" */
+	struct digest diff_id; /* from the config; algo 0 until manifest_set_config() */
+	bool has_toc;	       /* "containerd.io/snapshot/stargz/toc.digest" */
 	struct digest toc_digest;
 	/* zstd:chunked, either dialect's keys; offsets as annotated, -1 = absent */
 	bool has_zstd_chunked;
@@ -59,7 +59,7 @@ struct manifest {
 	struct manifest_layer *layers; /* base first */
 	uint32_t n_layers;
 	struct platform platform; /* from the config */
-	char *created;            /* config.created or NULL */
+	char *created;		  /* config.created or NULL */
 };
 
 int manifest_parse(const void *json, size_t len, struct manifest **ret, struct error *err);

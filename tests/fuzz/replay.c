@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Runs a fuzz target over every file of its corpus directory: the ordinary-test form of a target. */
+/* Runs a fuzz target over every file of its corpus directory: the ordinary-test form of a target.
+ */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdint.h>

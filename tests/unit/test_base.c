@@ -47,7 +47,14 @@ static void digest_grammar(void **state)
 {
 	static const char empty[] =
 		"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-	static const char *const bad[] = {"", ":", "sha256", "sha256:", "sha256:00", "../x:y", "SHA256:00",
+	static const char *const bad[] = {
+		"",
+		":",
+		"sha256",
+		"sha256:",
+		"sha256:00",
+		"../x:y",
+		"SHA256:00",
 		"sha256:E3B0C44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
 		"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8550"};
 	char text[DIGEST_TEXT_MAX];
@@ -118,7 +125,8 @@ static void work_runs_everything(void **state)
 
 	assert_int_equal(work_pool_new(3, "test", &pool), 0);
 	for (int i = 0; i < 1000; i++)
-		assert_int_equal(work_submit(pool, i % 2 ? WORK_IDLE : WORK_DEMAND, add_one, &count), 0);
+		assert_int_equal(
+			work_submit(pool, i % 2 ? WORK_IDLE : WORK_DEMAND, add_one, &count), 0);
 	work_pool_free(pool);
 	assert_int_equal(count, 1000);
 }
@@ -126,12 +134,9 @@ static void work_runs_everything(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(error_first_writer_wins),
-		cmocka_unit_test(error_exit_codes),
-		cmocka_unit_test(buf_stops_at_its_cap),
-		cmocka_unit_test(digest_grammar),
-		cmocka_unit_test(hasher_equals_one_shot),
-		cmocka_unit_test(json_limits),
+		cmocka_unit_test(error_first_writer_wins), cmocka_unit_test(error_exit_codes),
+		cmocka_unit_test(buf_stops_at_its_cap),	   cmocka_unit_test(digest_grammar),
+		cmocka_unit_test(hasher_equals_one_shot),  cmocka_unit_test(json_limits),
 		cmocka_unit_test(work_runs_everything),
 	};
 
