@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Mounts an EROFS image file and its external devices, all plain files, with mount(2): mount(8) would put a loop device
-in between, with which "device=" fails.
+"""Mounts an EROFS image file and its external devices, all plain files, with fsopen(2) and fsconfig(2): mount(8) would
+put a loop device in between, with which "device=" fails, and mount(2) takes a page of options only.
 
 usage: erofsmount.py IMAGE DIR [DEVICE...]        exit code 77 when the kernel can't
        erofsmount.py --tags IMAGE                 prints the device table's tags, one a line
@@ -11,7 +11,10 @@ import os
 import struct
 import sys
 
-MS_RDONLY, MS_NOSUID, MS_NODEV = 1, 2, 4
+SYS_MOVE_MOUNT, SYS_FSOPEN, SYS_FSCONFIG, SYS_FSMOUNT = 429, 430, 431, 432  # the same on every architecture
+SET_FLAG, SET_STRING, CMD_CREATE = 0, 1, 6
+MOUNT_ATTR_RDONLY_NOSUID_NODEV, F_EMPTY_PATH = 1 | 2 | 4, 4
+AT_FDCWD = -100
 
 
 def device_tags(image):
@@ -27,12 +30,23 @@ def device_tags(image):
     return [table[i * 128:i * 128 + 64].rstrip(b"\0").decode() for i in range(n)]
 
 
-def mount(image, directory, devices):
-    """0, or an errno."""
+def call(number, *args):
     libc = ctypes.CDLL(None, use_errno=True)
-    data = ",".join(f"device={d}" for d in devices).encode()
-    r = libc.mount(os.fsencode(image), os.fsencode(directory), b"erofs", MS_RDONLY | MS_NOSUID | MS_NODEV, data)
-    return 0 if r == 0 else ctypes.get_errno()
+    r = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(a) if isinstance(a, int) else a for a in args])
+    if r < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return r
+
+
+def mount(image, directory, devices):
+    fs = call(SYS_FSOPEN, b"erofs", 0)
+    call(SYS_FSCONFIG, fs, SET_STRING, b"source", os.fsencode(image), 0)
+    call(SYS_FSCONFIG, fs, SET_FLAG, b"ro", None, 0)
+    for d in devices:
+        call(SYS_FSCONFIG, fs, SET_STRING, b"device", os.fsencode(d), 0)
+    call(SYS_FSCONFIG, fs, CMD_CREATE, None, None, 0)
+    mnt = call(SYS_FSMOUNT, fs, 0, MOUNT_ATTR_RDONLY_NOSUID_NODEV)
+    call(SYS_MOVE_MOUNT, mnt, b"", AT_FDCWD, os.fsencode(directory), F_EMPTY_PATH)
 
 
 def main():
@@ -42,11 +56,12 @@ def main():
     if sys.argv[1] == "--tags":
         print("\n".join(device_tags(sys.argv[2])))
         return 0
-    e = mount(sys.argv[1], sys.argv[2], sys.argv[3:])
-    if not e:
-        return 0
-    print(f"erofsmount: {os.strerror(e)}", file=sys.stderr)
-    return 77 if e in (errno.ENODEV, errno.ENOTBLK, errno.EPERM) else 1
+    try:
+        mount(sys.argv[1], sys.argv[2], sys.argv[3:])
+    except OSError as e:
+        print(f"erofsmount: {e.strerror}", file=sys.stderr)
+        return 77 if e.errno in (errno.ENODEV, errno.ENOTBLK, errno.EPERM, errno.ENOSYS) else 1
+    return 0
 
 
 if __name__ == "__main__":
