@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+#include "registry/http_impl.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <signal.h>
+
+#define BODY_BUFFER ((size_t)1 << 20)
+#define RECEIVE_BYTES (512L << 10)
+#define HOST_CONNECTIONS 16L
+#define CONNECT_NS (5 * NS_PER_S)
+#define FIRST_BYTE_NS (10 * NS_PER_S)
+#define SLOW_NS (10 * NS_PER_S)
+
+/* ---- callbacks, in the engine thread ---- */
+
+static size_t on_header(char *p, size_t one, size_t n, void *userdata)
+{
+	struct transfer *t = userdata;
+	size_t len = n, colon;
+	long status = 0;
+	const char *c;
+
+	while (len && (p[len - 1] == '\r' || p[len - 1] == '\n'))
+		len--;
+	pthread_mutex_lock(&t->lock);
+	c = memchr(p, ':', len);
+	if (len > 5 && !memcmp(p, "HTTP/", 5))
+		t->lines.len = 0; /* a new answer: the one before was 1xx */
+	else if (len && c) {
+		colon = (size_t)(c - p);
+		for (size_t i = 0; i < colon; i++)
+			p[i] = (char)tolower((unsigned char)p[i]);
+		if (t->lines.len + len + 1 > HTTP_HEADERS_MAX ||
+		    buf_append(&t->lines, p, len) < 0 || buf_append(&t->lines, "", 1) < 0) {
+			t->too_big = true;
+			n = 0;
+		}
+	} else if (!len) {
+		curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+		t->status = (int)status;
+		t->headers_done = status >= 200;
+		pthread_cond_signal(&t->news);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return n;
+}
+
+static size_t on_body(char *p, size_t one, size_t n, void *userdata)
+{
+	struct transfer *t = userdata;
+	size_t r = n;
+
+	pthread_mutex_lock(&t->lock);
+	if (t->stop)
+		r = 0;
+	else if (t->body.len && t->body.len + n > BODY_BUFFER) {
+		t->paused = true;
+		r = CURL_WRITEFUNC_PAUSE;
+	} else if (buf_append(&t->body, p, n) < 0)
+		r = 0;
+	pthread_cond_signal(&t->news);
+	pthread_mutex_unlock(&t->lock);
+	return r;
+}
+
+static curl_socket_t on_socket(void *userdata, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	struct transfer *t = userdata;
+
+	if (t->rq->judge_address &&
+	    !address_allowed(address_classify(&a->addr, a->addrlen), t->rq->registry_class)) {
+		t->address_refused = true;
+		return CURL_SOCKET_BAD;
+	}
+	return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+}
+
+/* ---- the engine ---- */
+
+static void transfer_end(struct http *h, struct transfer *t, CURLcode code)
+{
+	for (struct transfer **p = &h->active; *p; p = &(*p)->next)
+		if (*p == t) {
+			*p = t->next;
+			break;
+		}
+	curl_multi_remove_handle(h->multi, t->easy);
+	pthread_mutex_lock(&t->lock);
+	t->code = code;
+	t->done = true;
+	pthread_cond_signal(&t->news);
+	pthread_mutex_unlock(&t->lock);
+}
+
+static bool incoming_take(struct http *h)
+{
+	struct transfer *t, *next;
+	bool stopping;
+
+	pthread_mutex_lock(&h->lock);
+	t = h->incoming;
+	h->incoming = NULL;
+	stopping = h->stopping;
+	pthread_mutex_unlock(&h->lock);
+	for (; t; t = next) {
+		next = t->next;
+		t->next = h->active;
+		h->active = t;
+		curl_multi_add_handle(h->multi, t->easy);
+	}
+	return !stopping;
+}
+
+/* What callers asked for since the last round. */
+static void wishes_apply(struct http *h)
+{
+	struct transfer *t, *next;
+
+	for (t = h->active; t; t = next) {
+		bool stop, resume;
+
+		next = t->next;
+		pthread_mutex_lock(&t->lock);
+		stop = t->stop;
+		resume = t->resume;
+		t->resume = false;
+		if (resume)
+			t->paused = false;
+		pthread_mutex_unlock(&t->lock);
+		if (stop)
+			transfer_end(h, t, CURLE_ABORTED_BY_CALLBACK);
+		else if (resume)
+			curl_easy_pause(t->easy, CURLPAUSE_CONT);
+	}
+}
+
+static void *engine_run(void *arg)
+{
+	struct http *h = arg;
+
+	while (incoming_take(h)) {
+		CURLMsg *msg;
+		int left;
+
+		wishes_apply(h);
+		curl_multi_perform(h->multi, &left);
+		while ((msg = curl_multi_info_read(h->multi, &left)))
+			if (msg->msg == CURLMSG_DONE) {
+				struct transfer *t;
+
+				curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &t);
+				transfer_end(h, t, msg->data.result);
+			}
+		curl_multi_poll(h->multi, NULL, 0, 1000, NULL);
+	}
+	return NULL;
+}
+
+int http_new(const struct http_options *o, struct http **ret)
+{
+	struct http *h = calloc(1, sizeof(*h));
+	sigset_t all, old;
+	int r;
+
+	if (!h)
+		return -ENOMEM;
+	h->o = *o;
+	h->o.connect_ns = o->connect_ns ? o->connect_ns : CONNECT_NS;
+	h->o.first_byte_ns = o->first_byte_ns ? o->first_byte_ns : FIRST_BYTE_NS;
+	h->o.slow_ns = o->slow_ns ? o->slow_ns : SLOW_NS;
+	pthread_mutex_init(&h->lock, NULL);
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) || !(h->multi = curl_multi_init())) {
+		free(h);
+		return -ENOMEM;
+	}
+	curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+	curl_multi_setopt(h->multi, CURLMOPT_MAX_HOST_CONNECTIONS, HOST_CONNECTIONS);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = -pthread_create(&h->thread, NULL, engine_run, h);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r < 0) {
+		curl_multi_cleanup(h->multi);
+		free(h);
+		return r;
+	}
+	pthread_setname_np(h->thread, "morsel-http");
+	*ret = h;
+	return 0;
+}
+
+void http_free(struct http *h)
+{
+	if (!h)
+		return;
+	pthread_mutex_lock(&h->lock);
+	h->stopping = true;
+	pthread_mutex_unlock(&h->lock);
+	curl_multi_wakeup(h->multi);
+	pthread_join(h->thread, NULL);
+	curl_multi_cleanup(h->multi);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+}
+
+/* ---- transfers, handed over by callers ---- */
+
+int transfer_prepare(struct http *h, struct transfer *t)
+{
+	const struct http_request *rq = t->rq;
+	CURL *e = t->easy = curl_easy_init();
+
+	if (!e)
+		return -ENOMEM;
+	for (const char *const *line = rq->headers; line && *line; line++) {
+		struct curl_slist *l = curl_slist_append(t->headers, *line);
+
+		if (!l)
+			return -ENOMEM;
+		t->headers = l;
+	}
+	curl_easy_setopt(e, CURLOPT_URL, rq->url);
+	curl_easy_setopt(e, CURLOPT_PRIVATE, t);
+	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->error);
+	curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->headers);
+	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+	curl_easy_setopt(e, CURLOPT_NOPROXY, "localhost,127.0.0.0/8,::1");
+	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+	curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
+	curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(h->o.connect_ns / NS_PER_MS));
+	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BYTES);
+	curl_easy_setopt(e, CURLOPT_HTTP_CONTENT_DECODING, 0L);
+	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(e, CURLOPT_HEADERDATA, t);
+	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
+	curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+	curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, t);
+	curl_easy_setopt(e, CURLOPT_USERAGENT, h->o.user_agent);
+	if (h->o.tls_noverify && !rq->judge_address) { /* never for where others point us */
+		curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 0L);
+		curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 0L);
+	}
+	if (rq->judge_address) /* a kept connection would not be judged */
+		curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
+	if (rq->body) {
+		curl_easy_setopt(e, CURLOPT_POSTFIELDS, rq->body);
+		curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE, (long)strlen(rq->body));
+	} else if (!strcmp(rq->method, "HEAD"))
+		curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+	return 0;
+}
+
+void transfer_submit(struct http *h, struct transfer *t)
+{
+	pthread_mutex_lock(&h->lock);
+	t->next = h->incoming;
+	h->incoming = t;
+	pthread_mutex_unlock(&h->lock);
+	curl_multi_wakeup(h->multi);
+}
+
+void transfer_wish(struct http *h, struct transfer *t, bool stop)
+{
+	if (stop)
+		t->stop = true;
+	else
+		t->resume = true;
+	curl_multi_wakeup(h->multi);
+}
