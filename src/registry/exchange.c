@@ -250,6 +250,15 @@ static void attempt_complete(struct try *t, const struct http_response *rs)
 		t->at.has_retry_after = true;
 }
 
+/* A success that brought nothing of what was asked for (204, 304, an empty 206) is none: asked
+ * again at once it would say so again, and again. */
+static void answer_is_empty(struct try *t, int status)
+{
+	snprintf(t->detail, sizeof(t->detail), "HTTP %d without the bytes asked for", status);
+	t->at.fault = TRANSFER_GARBLED;
+	t->at.detail = t->detail;
+}
+
 static int outcome_act(struct try *t, int outcome, const struct http_response *rs,
 		       struct error *err)
 {
@@ -280,6 +289,8 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 	attempt_complete(t, rs);
 	if (x->progressed && x->progressed(x->userdata))
 		retry_progress(state);
+	else if (x->progressed && t->at.fault == TRANSFER_ANSWERED && rs->status < 400)
+		answer_is_empty(t, rs->status);
 	url_redact(t->url.text, where, sizeof(where));
 	x->r->o.seam->random(x->r->o.seam, &rnd, sizeof(rnd));
 	r = retry_next(&RETRY_POLICY_DEFAULT, state, &t->at, where, now_of(x), x->deadline_ns, rnd,
@@ -320,9 +331,8 @@ int exchange_run(struct exchange *x, struct http_response *ret, struct error *er
 			return 0;
 		r = exchange_step(&t, &state, ret, err);
 		url_fini(&t.url);
-		if (r == 0 && x->progressed && x->before)
-			continue; /* a range reader decides itself whether it has all */
-		if (r <= 0)
+		/* a range reader decides itself whether it has all */
+		if (r < 0 || (r == 0 && !(x->progressed && x->before)))
 			return r;
 		http_response_fini(ret);
 	}

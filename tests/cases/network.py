@@ -104,6 +104,7 @@ def lasting(t, what, says=(), **fault):
     with lazy_mount(t, r) as m:
         r.rule(path=r.blob_path, **fault)
         check_eio(t, m, files, "data/f002", what)
+        t.check(len(r.requests(r.blob_path)) <= 20, f"{what}: {len(r.requests(r.blob_path))} requests")
         t.contains(m.log(), *says)
         last = m.stat()["last_error"]
         t.check(last, f"{what}: no last_error")
@@ -196,6 +197,7 @@ def case_honest_but_short_ranges(t):
 def case_strange_statuses(t):
     for status in (416, 204, 202, 304):
         lasting(t, f"always {status}", status=status, body=b"")
+    lasting(t, "206 with nothing in it", status=206, body=b"", headers={"Content-Range": "bytes 0-9/10"})
 
 
 def case_not_found_in_mid_life(t):
