@@ -77,6 +77,7 @@ static int helper_spawn(const char *path, char *const argv[], const struct spawn
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &defaults);
 	posix_spawn_file_actions_adddup2(&actions, fds->in, 0);
+	posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
 	posix_spawn_file_actions_adddup2(&actions, fds->err, 2);
 	posix_spawn_file_actions_adddup2(&actions, fds->table, 4);
 	if (fds->data >= 0)
