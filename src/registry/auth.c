@@ -40,6 +40,15 @@ struct host *registry_host(struct registry *r, const char *name, struct error *e
 	return h;
 }
 
+void host_look(struct registry *r, const struct host *h, struct origin *ret,
+	       enum address_class *ret_peer)
+{
+	pthread_mutex_lock(&r->lock);
+	*ret = h->origin;
+	*ret_peer = h->peer;
+	pthread_mutex_unlock(&r->lock);
+}
+
 struct auth *registry_auth(struct registry *r, struct host *host, const char *repo)
 {
 	struct auth *a;
@@ -138,7 +147,12 @@ static int realm_accept(struct registry *r, struct auth *a, const struct origin 
 {
 	struct host *h = a->host;
 	char text[ORIGIN_TEXT_MAX], pinned[ORIGIN_TEXT_MAX];
-	int e = realm_check(&h->origin, realm, err);
+	enum address_class peer;
+	struct origin origin;
+	int e;
+
+	host_look(r, h, &origin, &peer);
+	e = realm_check(&origin, realm, err);
 
 	if (e != REALM_PIN)
 		return e;
@@ -191,18 +205,18 @@ static int token_perform(struct registry *r, struct auth *a, const struct creden
 				  .headers = headers,
 				  .body_max = TOKEN_REPLY_MAX,
 				  .deadline_ns = deadline,
-				  .cancel = cancel,
-				  .registry_class = a->host->peer};
-	struct credential_scope scope = {.registry = a->host->origin, .has_realm = true};
+				  .cancel = cancel};
+	struct credential_scope scope = {.has_realm = true};
 	struct retry state = {0};
 	char where[300], detail[256];
 	int e = token_url(a, &url, err);
 
+	host_look(r, a->host, &scope.registry, &rq.registry_class);
 	if (e >= 0)
 		e = realm_accept(r, a, &url.origin, err);
 	if (e < 0)
 		return e;
-	rq.judge_address = !origin_equal(&url.origin, &a->host->origin);
+	rq.judge_address = !origin_equal(&url.origin, &scope.registry);
 	scope.realm = url.origin;
 	scope.kind = c && c->kind == CREDENTIAL_IDENTITY ? SECRET_IDENTITY : SECRET_BASIC;
 	if (c && may_send_credential(&scope, &url.origin, TOKEN_REQUEST)) {
@@ -331,11 +345,13 @@ int auth_header(struct registry *r, struct auth *a, const struct origin *target,
 		enum purpose purpose, uint64_t deadline, const atomic_bool *cancel, char **ret,
 		uint64_t *ret_version, struct error *err)
 {
-	struct credential_scope scope = {.registry = a->host->origin};
+	struct credential_scope scope = {0};
 	uint64_t version, now = r->o.seam->monotonic_ns(r->o.seam);
+	enum address_class peer;
 	bool due;
 	int e = 0;
 
+	host_look(r, a->host, &scope.registry, &peer);
 	pthread_mutex_lock(&r->lock);
 	version = a->version;
 	due = a->header && a->renew_ns && now >= a->renew_ns;

@@ -18,6 +18,8 @@
 struct
 try {
 	struct exchange *x;
+	struct origin origin;	 /* the registry's, and */
+	enum address_class peer; /* where it was found */
 	struct url url;
 	bool redirected;
 	uint64_t auth_version;
@@ -92,6 +94,7 @@ static int start_url(struct exchange *x, struct try *t, struct error *err)
 	char origin[ORIGIN_TEXT_MAX];
 
 	t->redirected = false;
+	host_look(x->r, x->auth->host, &t->origin, &t->peer);
 	if (x->remembered) {
 		pthread_mutex_lock(x->remembered_lock);
 		text = *x->remembered ? strdup(*x->remembered) : NULL;
@@ -99,7 +102,7 @@ static int start_url(struct exchange *x, struct try *t, struct error *err)
 		t->redirected = text != NULL;
 	}
 	if (!text) {
-		origin_format(&x->auth->host->origin, origin);
+		origin_format(&t->origin, origin);
 		if (asprintf(&text, "%s/v2/%s", origin, x->path) < 0) {
 			text = NULL;
 			return -ENOMEM;
@@ -145,7 +148,7 @@ static int hop_perform(struct try *t, struct http_response *rs, struct error *er
 				  .body_max = x->body_max,
 				  .deadline_ns = x->deadline_ns,
 				  .cancel = x->cancel,
-				  .registry_class = x->auth->host->peer,
+				  .registry_class = t->peer,
 				  .on_headers = x->on_headers,
 				  .sink = x->sink,
 				  .userdata = x->userdata};
@@ -164,7 +167,7 @@ static int hop_perform(struct try *t, struct http_response *rs, struct error *er
 	headers[n] = NULL;
 	t->authorized = auth != NULL;
 	rq.url = t->url.text;
-	rq.judge_address = !origin_equal(&t->url.origin, &x->auth->host->origin);
+	rq.judge_address = !origin_equal(&t->url.origin, &t->origin);
 	http_perform(x->r->http, &rq, rs, &t->at, t->detail);
 	if (auth)
 		explicit_bzero(auth, strlen(auth));
@@ -184,10 +187,10 @@ static int redirect_follow(struct try *t, const struct http_response *rs, unsign
 	if (!location)
 		return error_set(err, -EPROTO, "%s: a redirect (%d) without a Location",
 				 x->auth->host->name, rs->status);
+	host_look(x->r, x->auth->host, &t->origin, &t->peer); /* this attempt may have found it */
 	r = url_resolve(&t->url, location, &next, err);
 	if (r >= 0)
-		r = redirect_check(&x->auth->host->origin, x->auth->host->peer, &t->url.origin,
-				   &next.origin, hop, err);
+		r = redirect_check(&t->origin, t->peer, &t->url.origin, &next.origin, hop, err);
 	if (r < 0) {
 		url_fini(&next);
 		return r;

@@ -50,6 +50,9 @@ struct registry {
 };
 
 struct host *registry_host(struct registry *r, const char *name, struct error *err);
+/* What is known of a host now: other threads learn its scheme and its address meanwhile. */
+void host_look(struct registry *r, const struct host *h, struct origin *ret,
+	       enum address_class *ret_peer);
 struct auth *registry_auth(struct registry *r, struct host *host, const char *repo);
 
 /* The header to send to target, or NULL; freed by the caller. Renews a token that is due. */
