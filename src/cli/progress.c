@@ -5,6 +5,7 @@
  */
 #include "cli/cli.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -14,7 +15,8 @@
 #define BAR_WIDTH 24
 
 struct bar {
-	bool enabled, drawn;
+	bool enabled;
+	atomic_bool drawn; /* cleared by whichever thread logs */
 	double start_s;
 };
 
@@ -47,7 +49,7 @@ static void bar_draw(struct bar *b, const struct morsel_progress *p, double elap
 		fprintf(stderr, "  %.0fs left", (double)(p->total_bytes - p->done_bytes) / per_s);
 	fputs("\033[K", stderr);
 	fflush(stderr);
-	b->drawn = true;
+	atomic_store(&b->drawn, true);
 }
 
 static void progress_show(void *userdata, const struct morsel_progress *p)
@@ -81,8 +83,6 @@ void progress_clear(struct cli *c)
 {
 	struct bar *b = c->progress_state;
 
-	if (b && b->drawn)
+	if (b && atomic_exchange(&b->drawn, false))
 		fputs("\r\033[K", stderr);
-	if (b)
-		b->drawn = false;
 }
