@@ -33,6 +33,7 @@ struct cache_options {
 	const struct log *log;
 	const char *dir; /* NULL: $XDG_CACHE_HOME/morsel, ~/.cache/morsel, root /var/cache/morsel */
 	uint64_t size_bytes; /* 0: CACHE_SIZE_DEFAULT */
+	bool any_version;    /* to clear it: whatever wrote it */
 };
 
 /* Creates the directory (0700) when missing. Refuses one that others own or may write (-EACCES),
@@ -78,6 +79,9 @@ int layer_load_entries(struct layer *l, uint64_t max_entries, struct layer_index
 		       struct error *err);
 void layer_unload_entries(struct layer *l);
 int layer_data_fd(const struct layer *l); /* borrowed; for a kernel mount of complete layers */
+/* From now on, until it is closed, nothing of the layer is evicted, by any process: for a kernel
+ * mount, which reads `data` without asking. -EAGAIN: it is being evicted this moment. */
+int layer_claim(struct layer *l);
 bool layer_is_complete(
 	const struct layer *l); /* every chunk present under this boot, none evicted */
 uint64_t layer_present_bytes(const struct layer *l);

@@ -2,170 +2,237 @@
 /* The cache's root: found or made, judged, cleaned of what dead processes left. */
 #include "cache/cache_impl.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
-#define VERSION_TEXT "morsel cache 1\n"
+#define VERSION_BYTES_MAX 64
 #define TAG_TEXT                                                                                   \
-	"Signature: 8a477f597d28d172789f06886806bc55\n# A cache of morsel; it may be deleted at "  \
-	"any time.\n"
+	"Signature: 8a477f597d28d172789f06886806bc55\n"                                            \
+	"# This directory is a cache of morsel and may be removed at any time.\n"
 
-static const char *const subdirs[] = {"blobs",	"blobs/sha256",	 "blobs/sha512", "layers",
-				      "images", "images/sha256", "refs",	 "tmp"};
+const char *const cache_subdir_names[SUB_COUNT] = {
+	[SUB_BLOBS_SHA256] = "blobs/sha256",
+	[SUB_BLOBS_SHA512] = "blobs/sha512",
+	[SUB_LAYERS] = "layers",
+	[SUB_IMAGES] = "images/sha256",
+	[SUB_REFS] = "refs",
+	[SUB_TMP] = "tmp",
+};
 
-static char *default_dir(void)
+/* ---- which directory ---- */
+
+static char *home_dir(void)
 {
-	const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-	struct passwd *pw;
-	char *dir = NULL;
+	const char *home = getenv("HOME");
+	struct passwd pw, *found = NULL;
+	char buf[4096];
+
+	if (home && *home == '/')
+		return strdup(home);
+	if (getpwuid_r(geteuid(), &pw, buf, sizeof(buf), &found) || !found ||
+	    found->pw_dir[0] != '/')
+		return NULL;
+	return strdup(found->pw_dir);
+}
+
+static int default_dir(char **ret, struct error *err)
+{
+	const char *xdg = getenv("XDG_CACHE_HOME");
+	_cleanup_(freep) char *home = NULL;
 	int r;
 
-	if (!geteuid() && !(xdg && *xdg == '/'))
-		return strdup("/var/cache/morsel");
-	if (xdg && *xdg == '/') {
-		r = asprintf(&dir, "%s/morsel", xdg);
-		return r < 0 ? NULL : dir;
-	}
-	if (!home || *home != '/') {
-		pw = getpwuid(geteuid());
-		home = pw ? pw->pw_dir : "/tmp";
-	}
-	r = asprintf(&dir, "%s/.cache/morsel", home);
-	return r < 0 ? NULL : dir;
+	if (xdg && *xdg == '/')
+		r = asprintf(ret, "%s/morsel", xdg);
+	else if (!geteuid())
+		r = asprintf(ret, "/var/cache/morsel");
+	else if ((home = home_dir()))
+		r = asprintf(ret, "%s/.cache/morsel", home);
+	else
+		return error_set(
+			err, -ENOENT,
+			"no place for a cache: neither HOME nor XDG_CACHE_HOME is set; name one "
+			"with --cache-dir");
+	return r < 0 ? -ENOMEM : 0;
 }
 
-static void make_parents(char *dir)
+static int make_with_parents(const char *dir)
 {
-	for (char *p = dir + 1; (p = strchr(p, '/')); p++) {
+	_cleanup_(freep) char *path = strdup(dir);
+
+	if (!path)
+		return -ENOMEM;
+	for (char *p = path; (p = strchr(p + 1, '/'));) {
 		*p = 0;
-		mkdir(dir, 0755);
+		if (mkdir(path, 0755) < 0 && errno != EEXIST && errno != EACCES && errno != EROFS)
+			return -errno;
 		*p = '/';
 	}
+	return mkdir(dir, 0700) < 0 && errno != EEXIST ? -errno : 0;
 }
 
-/* Others must not be able to put things in: what the cache holds is not all verified again. */
-static int audit(struct cache *c, struct error *err)
+/* ---- is it ours? ---- */
+
+/* Whoever could write here could make us serve what he likes: that includes a user's cache that
+ * root is asked to use. */
+static int audit(const struct cache *c, struct error *err)
 {
 	struct stat st;
 
-	if (fstat(c->dir_fd, &st) < 0)
-		return -errno;
+	if (fstat(c->root_fd, &st) < 0)
+		return error_set_errno(err, -errno, "cache directory %s", c->dir);
 	if (st.st_uid != geteuid())
-		return error_set(err, -EACCES,
-				 "the cache directory %s belongs to user %u, not to you; "
-				 "choose another one with --cache-dir",
-				 c->dir, st.st_uid);
+		return error_set(
+			err, -EACCES,
+			"cache directory %s belongs to user %u, this program runs as %u; choose "
+			"another one with --cache-dir",
+			c->dir, (unsigned)st.st_uid, (unsigned)geteuid());
 	if (st.st_mode & 022)
-		return error_set(err, -EACCES,
-				 "others may write the cache directory %s; chmod 700 it", c->dir);
+		return error_set(
+			err, -EACCES,
+			"cache directory %s may be written by others; chmod 700 it, or choose "
+			"another one with --cache-dir",
+			c->dir);
 	return 0;
 }
 
+static bool version_is_ours(const char *text, size_t len)
+{
+	char want[32];
+	int n = snprintf(want, sizeof(want), "morsel cache %d\n", CACHE_FORMAT_VERSION);
+
+	return len == (size_t)n && !memcmp(text, want, len);
+}
+
+/* 0, CACHE_MISS when there is none yet, -ENOTSUP. */
 static int version_check(struct cache *c, struct error *err)
 {
 	_cleanup_(freep) char *text = NULL;
-	size_t n;
-	int r = seam_read_file(c->seam, c->dir_fd, "version", 100, &text, &n);
+	size_t len;
+	int r = seam_read_file(c->seam, c->root_fd, "version", VERSION_BYTES_MAX, &text, &len);
 
-	if (r == -ENOENT) {
-		r = seam_write_file(c->seam, c->dir_fd, "version", VERSION_TEXT,
-				    strlen(VERSION_TEXT));
-		if (r >= 0)
-			r = seam_write_file(c->seam, c->dir_fd, "CACHEDIR.TAG", TAG_TEXT,
-					    strlen(TAG_TEXT));
-		return r;
-	}
-	if (r < 0)
-		return r;
-	if (strcmp(text, VERSION_TEXT))
-		return error_set(err, -ENOTSUP,
-				 "the cache %s was written by another version of morsel; remove it "
-				 "or choose another one with --cache-dir",
-				 c->dir);
-	return 0;
+	if (r == -ENOENT)
+		return CACHE_MISS;
+	if (r >= 0 && version_is_ours(text, len))
+		return 0;
+	return error_set(
+		err, -ENOTSUP,
+		"cache %s was written by another version of morsel; empty it with \"morsel cache "
+		"clear\", or choose another one with --cache-dir",
+		c->dir);
 }
 
-static int subdirs_make(struct cache *c)
+int cache_version_write(struct cache *c)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(subdirs); i++)
-		if (mkdirat(c->dir_fd, subdirs[i], 0700) < 0 && errno != EEXIST)
+	char text[32];
+	int n = snprintf(text, sizeof(text), "morsel cache %d\n", CACHE_FORMAT_VERSION), r;
+
+	r = seam_write_file(c->seam, c->root_fd, "CACHEDIR.TAG", TAG_TEXT, strlen(TAG_TEXT));
+	if (r >= 0)
+		r = seam_write_file(c->seam, c->root_fd, "version", text, (size_t)n);
+	return r;
+}
+
+/* ---- opening ---- */
+
+static int subdir_make(const struct cache *c, const char *path)
+{
+	char parent[32];
+	const char *slash = strchr(path, '/');
+
+	if (slash) {
+		snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
+		if (mkdirat(c->root_fd, parent, 0700) < 0 && errno != EEXIST)
 			return -errno;
+	}
+	return mkdirat(c->root_fd, path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static int subdir_open(struct cache *c, const char *path, int *ret)
+{
+	_cleanup_(closep) int parent = -1;
+	const char *slash = strchr(path, '/');
+	char name[32];
+	int fd;
+
+	if (!slash)
+		fd = cache_open_dir(c, c->root_fd, path);
+	else {
+		snprintf(name, sizeof(name), "%.*s", (int)(slash - path), path);
+		parent = cache_open_dir(c, c->root_fd, name);
+		fd = parent < 0 ? parent : cache_open_dir(c, parent, slash + 1);
+	}
+	if (fd < 0)
+		return fd;
+	*ret = fd;
 	return 0;
 }
 
-/* A staging directory is locked by who fills it; one that can be locked has lost its owner. */
-static void tmp_clean(struct cache *c)
+/* Anything but "there is none" where a directory of ours should stand was put there by somebody. */
+static int subdirs_open(struct cache *c, struct error *err)
 {
-	int fd = openat(c->dir_fd, "tmp", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *e;
+	for (size_t i = 0; i < SUB_COUNT; i++) {
+		int r;
 
-	if (!d) {
-		closep(&fd);
-		return;
-	}
-	while ((e = readdir(d))) {
-		int dir;
-
-		if (e->d_name[0] == '.')
-			continue;
-		dir = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (dir < 0) {
-			unlinkat(fd, e->d_name, 0);
-			continue;
+		if (c->writable && (r = subdir_make(c, cache_subdir_names[i])) < 0) {
+			c->writable = false;
+			cache_disk_failed(c, r);
 		}
-		if (!flock(dir, LOCK_EX | LOCK_NB))
-			cache_remove_dir(c, fd, e->d_name);
-		close(dir);
+		r = subdir_open(c, cache_subdir_names[i], &c->sub_fd[i]);
+		if (r < 0 && (r != -ENOENT || c->writable))
+			return error_set_errno(
+				err, r == -EBADMSG ? -EACCES : r,
+				"%s in the cache %s is not a directory of ours; remove it",
+				cache_subdir_names[i], c->dir);
 	}
-	closedir(d);
+	return 0;
 }
 
 static void boot_id_read(struct cache *c)
 {
 	_cleanup_(closep) int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	struct digest d;
 	char text[64];
-	ssize_t n = fd >= 0 ? read(fd, text, sizeof(text)) : 0;
+	struct digest d;
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text));
 
-	digest_of(DIGEST_SHA256, text, n > 0 ? (size_t)n : 0, &d);
-	memcpy(c->boot_id, d.bytes, sizeof(c->boot_id));
+	if (n > 0) {
+		digest_of(DIGEST_SHA256, text, (size_t)n, &d);
+		memcpy(c->boot_id, d.bytes, sizeof(c->boot_id));
+	} else /* without one every bit is a claim for every later process */
+		c->seam->random(c->seam, c->boot_id, sizeof(c->boot_id));
 }
 
-static int dir_prepare(struct cache *c, struct error *err)
+static int root_open(struct cache *c, bool any_version, struct error *err)
 {
-	int r;
+	int made = make_with_parents(c->dir), r;
 
-	make_parents(c->dir);
-	if (mkdir(c->dir, 0700) < 0 && errno != EEXIST) {
-		cache_warn_memory(c, -errno, c->dir);
-		return 0; /* dir_fd stays -1: everything in memory */
+	c->root_fd = c->seam->openat(c->seam, AT_FDCWD, c->dir, O_RDONLY | O_DIRECTORY, 0);
+	if (c->root_fd < 0) {
+		if (made < 0 && c->root_fd == -ENOENT) {
+			cache_disk_failed(c, made);
+			return 0; /* everything in memory */
+		}
+		return error_set_errno(err, c->root_fd, "cache directory %s", c->dir);
 	}
-	c->dir_fd = c->seam->openat(c->seam, AT_FDCWD, c->dir, O_RDONLY | O_DIRECTORY, 0);
-	if (c->dir_fd < 0)
-		return error_set_errno(err, c->dir_fd, "can't open the cache directory %s", c->dir);
 	r = audit(c, err);
+	if (r >= 0)
+		r = version_check(c, err);
+	if (r == -ENOTSUP && any_version)
+		r = 0;
 	if (r < 0)
 		return r;
-	r = faccessat(c->dir_fd, ".", W_OK, AT_EACCESS) < 0 ? -errno : 0;
-	if (r >= 0) {
-		r = version_check(c, err);
-		if (r == -ENOTSUP)
-			return r;
+	c->writable = faccessat(c->root_fd, ".", W_OK, AT_EACCESS) == 0;
+	if (!c->writable)
+		cache_disk_failed(c, -errno);
+	if (c->writable && r == CACHE_MISS && (r = cache_version_write(c)) < 0) {
+		c->writable = false;
+		cache_disk_failed(c, r);
 	}
-	if (r >= 0)
-		r = subdirs_make(c);
-	if (r < 0) {
-		c->read_only = true;
-		cache_warn_memory(c, r, c->dir);
-		return 0;
-	}
-	tmp_clean(c);
-	return 0;
+	r = subdirs_open(c, err);
+	if (r >= 0 && c->writable)
+		cache_tmp_clean(c);
+	return r;
 }
 
 int cache_open(const struct cache_options *o, struct cache **ret, struct error *err)
@@ -175,16 +242,19 @@ int cache_open(const struct cache_options *o, struct cache **ret, struct error *
 
 	if (!c)
 		return -ENOMEM;
-	*c = (struct cache){.seam = o->seam,
-			    .log = o->log,
-			    .dir_fd = -1,
-			    .size_bytes = o->size_bytes ? o->size_bytes : CACHE_SIZE_DEFAULT};
-	pthread_mutex_init(&c->evict_lock, NULL);
-	c->dir = o->dir ? strdup(o->dir) : default_dir();
-	if (!c->dir)
-		return -ENOMEM;
+	c->seam = o->seam;
+	c->log = o->log;
+	c->limit_bytes = o->size_bytes ? o->size_bytes : CACHE_SIZE_DEFAULT;
+	c->root_fd = -1;
+	for (size_t i = 0; i < SUB_COUNT; i++)
+		c->sub_fd[i] = -1;
+	memory_init(&c->memory, MEMORY_BYTES_MAX);
+	pthread_mutex_init(&c->layers_lock, NULL);
+	r = o->dir ? ((c->dir = strdup(o->dir)) ? 0 : -ENOMEM) : default_dir(&c->dir, err);
+	if (r < 0)
+		return r;
 	boot_id_read(c);
-	r = dir_prepare(c, err);
+	r = root_open(c, o->any_version, err);
 	if (r < 0)
 		return r;
 	*ret = steal_ptr(c);
@@ -195,8 +265,12 @@ void cache_close(struct cache *c)
 {
 	if (!c)
 		return;
-	closep(&c->dir_fd);
-	pthread_mutex_destroy(&c->evict_lock);
+	assert(!c->layers);
+	for (size_t i = 0; i < SUB_COUNT; i++)
+		closep(&c->sub_fd[i]);
+	closep(&c->root_fd);
+	memory_fini(&c->memory);
+	pthread_mutex_destroy(&c->layers_lock);
 	free(c->dir);
 	free(c);
 }
@@ -204,52 +278,4 @@ void cache_close(struct cache *c)
 const char *cache_dir(const struct cache *c)
 {
 	return c->dir;
-}
-
-int cache_open_file(struct cache *c, int dir_fd, const char *name, int flags)
-{
-	_cleanup_(closep) int fd =
-		c->seam->openat(c->seam, dir_fd, name, flags | O_NOFOLLOW | O_NONBLOCK, 0600);
-	struct stat st;
-
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid())
-		return -EINVAL;
-	return steal_fd(&fd);
-}
-
-int cache_dir_sync(struct cache *c, int dir_fd)
-{
-	return c->seam->fsync(c->seam, dir_fd);
-}
-
-void cache_remove_dir(struct cache *c, int parent_fd, const char *name)
-{
-	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *e;
-
-	if (!d) {
-		closep(&fd);
-		c->seam->unlinkat(c->seam, parent_fd, name, 0);
-		return;
-	}
-	while ((e = readdir(d)))
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			c->seam->unlinkat(c->seam, fd, e->d_name, 0);
-	closedir(d);
-	c->seam->unlinkat(c->seam, parent_fd, name, AT_REMOVEDIR);
-}
-
-void cache_warn_memory(struct cache *c, int code, const char *what)
-{
-	char text[128];
-
-	if (log_limit_pass(&c->memory_warning, c->seam->monotonic_ns(c->seam), 60 * NS_PER_S))
-		log_write(c->log, LOG_WARN,
-			  "the cache can't keep data (%s: %s); it is held in memory instead", what,
-			  strerror_r(-code, text, sizeof(text)));
 }

@@ -1,128 +1,123 @@
 /* SPDX-License-Identifier: MIT */
-/* Small documents, what tags named, merged images. */
+/*
+ * Small documents, what tags named, and merged images. All of them can be had again, so that one
+ * which is damaged is removed and missing, and one that can't be kept is simply not kept.
+ */
 #include "cache/cache_impl.h"
 
 #include <errno.h>
-#include <isa-l/crc.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#define REF_BYTES_MAX 2048
+#include "cache/ref_record.h"
 
-static void blob_path(const struct digest *d, char out[static DIGEST_TEXT_MAX + 32])
+/* ---- documents by digest ---- */
+
+static int blob_dir(const struct cache *c, const struct digest *d)
 {
-	char hex[DIGEST_TEXT_MAX];
+	return c->sub_fd[d->algo == DIGEST_SHA512 ? SUB_BLOBS_SHA512 : SUB_BLOBS_SHA256];
+}
 
-	digest_format_hex(d, hex);
-	snprintf(out, DIGEST_TEXT_MAX + 32, "blobs/%s/%s", digest_algo_name(d->algo), hex);
+/* What is there is not what should be: out of the way with it. */
+static void damaged_remove(struct cache *c, int dir_fd, const char *name, const char *what)
+{
+	log_write(c->log, LOG_WARN, "cache %s: %s %s is damaged and was removed", c->dir, what,
+		  name);
+	if (c->writable)
+		cache_remove_tree(c, dir_fd, name);
 }
 
 int cache_blob_get(struct cache *c, const struct digest *d, size_t max_bytes, struct buf *ret)
 {
 	_cleanup_(freep) char *data = NULL;
-	char path[DIGEST_TEXT_MAX + 32];
+	char hex[DIGEST_TEXT_MAX];
 	struct digest got;
 	size_t n;
 	int r;
 
-	if (c->dir_fd < 0)
-		return CACHE_MISS;
-	blob_path(d, path);
-	r = seam_read_file(c->seam, c->dir_fd, path, max_bytes, &data, &n);
-	if (r == -ENOENT)
-		return CACHE_MISS;
+	digest_format_hex(d, hex);
+	r = seam_read_file(c->seam, blob_dir(c, d), hex, max_bytes, &data, &n);
 	if (r >= 0) {
 		digest_of(d->algo, data, n, &got);
 		if (digest_equal(&got, d))
 			return buf_append(ret, data, n);
 	}
-	c->seam->unlinkat(c->seam, c->dir_fd, path, 0); /* damaged: fetched again */
-	return CACHE_MISS;
+	if (r >= 0 || r == -EINVAL || r == -ELOOP || r == -E2BIG || r == -ENODATA || r == -EISDIR)
+		damaged_remove(c, blob_dir(c, d), hex, "document");
+	return r == -ENOMEM ? r : CACHE_MISS;
+}
+
+static int kept(struct cache *c, int r)
+{
+	if (r >= 0)
+		return 0;
+	if (r == -ENOMEM || r == -EINVAL)
+		return r;
+	cache_disk_failed(c, r);
+	return 0;
 }
 
 int cache_blob_put(struct cache *c, const struct digest *d, const void *data, size_t n)
 {
-	char path[DIGEST_TEXT_MAX + 32];
-	int r = c->dir_fd < 0 || c->read_only ? -EROFS : 0;
+	char hex[DIGEST_TEXT_MAX];
 
-	blob_path(d, path);
-	if (r >= 0)
-		r = seam_write_file(c->seam, c->dir_fd, path, data, n);
-	if (r < 0 && !c->read_only)
-		cache_warn_memory(c, r, "a document");
-	return r;
+	if (!cache_disk_ok(c))
+		return 0;
+	digest_format_hex(d, hex);
+	return kept(c, seam_write_file(c->seam, blob_dir(c, d), hex, data, n));
 }
 
-/* ---- refs: "digest seconds\nname\n" under the sha256 of the name ---- */
+/* ---- what tags named ---- */
 
-static void ref_path(const char *name, char out[static DIGEST_TEXT_MAX + 8])
+static void ref_file(const char *name, char out[static DIGEST_TEXT_MAX])
 {
-	char hex[DIGEST_TEXT_MAX];
 	struct digest d;
 
 	digest_of(DIGEST_SHA256, name, strlen(name), &d);
-	digest_format_hex(&d, hex);
-	snprintf(out, DIGEST_TEXT_MAX + 8, "refs/%s", hex);
+	digest_format_hex(&d, out);
 }
 
 int cache_ref_get(struct cache *c, const char *name, struct cache_ref *ret)
 {
-	_cleanup_(freep) char *text = NULL;
-	char path[DIGEST_TEXT_MAX + 8], *space, *line, *end;
+	_cleanup_(freep) char *text = NULL, *named = NULL;
+	char file[DIGEST_TEXT_MAX];
 	struct cache_ref ref;
 	size_t n;
+	int r;
 
-	if (c->dir_fd < 0)
+	ref_file(name, file);
+	r = seam_read_file(c->seam, c->sub_fd[SUB_REFS], file, REF_RECORD_MAX, &text, &n);
+	if (r == -ENOENT || r == -EBADF)
 		return CACHE_MISS;
-	ref_path(name, path);
-	if (seam_read_file(c->seam, c->dir_fd, path, REF_BYTES_MAX, &text, &n) < 0)
+	if (r >= 0)
+		r = ref_record_parse(text, n, &named, &ref);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0 || strcmp(named, name)) {
+		damaged_remove(c, c->sub_fd[SUB_REFS], file, "reference");
 		return CACHE_MISS;
-	space = strchr(text, ' ');
-	line = strchr(text, '\n');
-	if (!space || !line || space > line ||
-	    digest_parse_n(text, (size_t)(space - text), &ref.digest, NULL) < 0)
-		return CACHE_MISS;
-	ref.confirmed_s = strtoll(space + 1, &end, 10);
-	if (end != line || strncmp(line + 1, name, strlen(name)) || line[1 + strlen(name)] != '\n')
-		return CACHE_MISS;
+	}
 	*ret = ref;
 	return 0;
 }
 
 int cache_ref_put(struct cache *c, const char *name, const struct cache_ref *ref)
 {
-	_cleanup_(buf_fini) struct buf text = BUF_INIT_MAX(REF_BYTES_MAX);
-	char path[DIGEST_TEXT_MAX + 8], digest[DIGEST_TEXT_MAX];
-	int r;
+	_cleanup_(buf_fini) struct buf text = BUF_INIT_MAX(REF_RECORD_MAX);
+	char file[DIGEST_TEXT_MAX];
+	int r = ref_record_format(name, ref, &text);
 
-	if (c->dir_fd < 0 || c->read_only)
-		return -EROFS;
-	digest_format(&ref->digest, digest);
-	r = buf_printf(&text, "%s %lld\n%s\n", digest, (long long)ref->confirmed_s, name);
-	ref_path(name, path);
-	if (r >= 0)
-		r = seam_write_file(c->seam, c->dir_fd, path, text.data, text.len);
-	if (r < 0)
-		cache_warn_memory(c, r, "a reference");
-	return r;
+	if (r < 0 || !cache_disk_ok(c))
+		return r;
+	ref_file(name, file);
+	return kept(c, seam_write_file(c->seam, c->sub_fd[SUB_REFS], file, text.data, text.len));
 }
 
-/* ---- images ---- */
+/* ---- images: a directory with the image and its checksum ---- */
 
-static uint32_t crc32c(const void *data, size_t n)
-{
-	uint32_t crc = 0xffffffff;
-
-	for (const uint8_t *p = data; n;) { /* the library takes an int */
-		size_t take = min_u64(n, 1u << 30);
-
-		crc = crc32_iscsi((unsigned char *)p, (int)take, crc);
-		p += take;
-		n -= take;
-	}
-	return crc;
-}
+#define IMAGE_SUM_MAX 64
+#define IMAGE_SUM_FORMAT "%016llx %llu\n"
 
 static int image_map_fd(int fd, struct image_map *ret)
 {
@@ -142,98 +137,115 @@ static int image_map_fd(int fd, struct image_map *ret)
 
 void image_map_fini(struct image_map *m)
 {
-	if (m->bytes)
-		munmap((void *)m->bytes, m->len);
-	closep(&m->fd);
+	if (!m->bytes)
+		return;
+	munmap((void *)m->bytes, m->len);
+	close(m->fd);
 	*m = (struct image_map){.fd = -1};
 }
 
-/* The checksum file says whether the image is as it was written. */
-static bool image_is_whole(struct cache *c, int dir_fd, const struct image_map *m)
+static void image_sum(const void *data, size_t n, char out[static IMAGE_SUM_MAX])
 {
-	_cleanup_(freep) char *text = NULL;
-	char want[16];
-	size_t n;
-
-	if (seam_read_file(c->seam, dir_fd, "tree.crc32c", 64, &text, &n) < 0)
-		return false;
-	snprintf(want, sizeof(want), "%08x\n", crc32c(m->bytes, m->len));
-	return !strcmp(text, want);
+	snprintf(out, IMAGE_SUM_MAX, IMAGE_SUM_FORMAT, (unsigned long long)cache_crc64(0, data, n),
+		 (unsigned long long)n);
 }
 
-int cache_image_get(struct cache *c, const char *key_hex, struct image_map *ret)
+static int image_open(struct cache *c, const char *key_hex, struct image_map *ret)
 {
-	char path[128];
 	_cleanup_(closep) int dir = -1;
 	_cleanup_(closep) int fd = -1;
+	_cleanup_(freep) char *sum = NULL;
+	char want[IMAGE_SUM_MAX];
 	struct image_map m;
+	size_t n;
+	int r;
 
-	if (c->dir_fd < 0)
-		return CACHE_MISS;
-	snprintf(path, sizeof(path), "images/sha256/%s", key_hex);
-	dir = c->seam->openat(c->seam, c->dir_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	dir = cache_open_dir(c, c->sub_fd[SUB_IMAGES], key_hex);
 	if (dir < 0)
-		return CACHE_MISS;
+		return dir;
 	fd = cache_open_file(c, dir, "tree.erofs", O_RDONLY);
-	if (fd < 0 || image_map_fd(fd, &m) < 0)
-		return CACHE_MISS;
+	if (fd < 0)
+		return fd == -ENOENT ? -EBADMSG : fd;
+	r = seam_read_file(c->seam, dir, "sum", IMAGE_SUM_MAX, &sum, &n);
+	if (r >= 0)
+		r = image_map_fd(fd, &m);
+	if (r < 0)
+		return r == -ENOENT || r == -EINVAL || r == -E2BIG || r == -ELOOP ? -EBADMSG : r;
 	steal_fd(&fd);
-	if (!image_is_whole(c, dir, &m)) {
+	image_sum(m.bytes, m.len, want);
+	if (strcmp(sum, want)) {
 		image_map_fini(&m);
-		return CACHE_MISS;
+		return -EBADMSG;
 	}
+	futimens(dir, NULL); /* last use */
 	*ret = m;
 	return 0;
 }
 
-static int image_publish(struct cache *c, const char *key_hex, const void *data, size_t n,
-			 struct image_map *ret)
+int cache_image_get(struct cache *c, const char *key_hex, struct image_map *ret)
 {
-	char path[128], crc[16];
-	_cleanup_(closep) int dir = -1;
-	int r, fd;
+	int r = cache_is_hex64(key_hex) ? image_open(c, key_hex, ret) : -ENOENT;
 
-	if (c->dir_fd < 0 || c->read_only)
-		return -EROFS;
-	snprintf(path, sizeof(path), "images/sha256/%s", key_hex);
-	if (mkdirat(c->dir_fd, path, 0700) < 0 && errno != EEXIST)
-		return -errno;
-	dir = c->seam->openat(c->seam, c->dir_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	if (dir < 0)
-		return dir;
-	/* The checksum first: an image without its own is as good as none. */
-	snprintf(crc, sizeof(crc), "%08x\n", crc32c(data, n));
-	r = seam_write_file(c->seam, dir, "tree.crc32c", crc, strlen(crc));
-	if (r >= 0)
-		r = seam_write_file(c->seam, dir, "tree.erofs", data, n);
+	if (r == -EBADMSG) {
+		log_write(c->log, LOG_WARN, "cache %s: image %.16s... is damaged; it is made again",
+			  c->dir, key_hex);
+		if (c->writable)
+			cache_discard(c, c->sub_fd[SUB_IMAGES], key_hex);
+	}
+	return r == -ENOMEM || r == -EMFILE || r == -ENFILE ? r : r < 0 ? CACHE_MISS : 0;
+}
+
+static int image_publish(struct cache *c, const char *key_hex, const void *data, size_t n)
+{
+	struct tmp_dir t = TMP_DIR_INIT;
+	char sum[IMAGE_SUM_MAX];
+	int r = cache_tmp_new(c, &t);
+
 	if (r < 0)
 		return r;
-	fd = cache_open_file(c, dir, "tree.erofs", O_RDONLY);
-	if (fd < 0)
-		return fd;
-	r = image_map_fd(fd, ret);
-	if (r < 0)
-		close(fd);
+	image_sum(data, n, sum);
+	r = cache_write_new(c, t.fd, "tree.erofs", &data, &n, 1);
+	if (r >= 0)
+		r = cache_write_new(c, t.fd, "sum", (const void *[]){sum}, (size_t[]){strlen(sum)},
+				    1);
+	if (r >= 0)
+		r = cache_tmp_publish(c, &t, c->sub_fd[SUB_IMAGES], key_hex);
+	if (r == -EEXIST || r == -ENOTEMPTY) {
+		/* The caller had a reason to make it again. Those who map the old one keep it. */
+		cache_discard(c, c->sub_fd[SUB_IMAGES], key_hex);
+		r = cache_tmp_publish(c, &t, c->sub_fd[SUB_IMAGES], key_hex);
+	}
+	cache_tmp_remove(c, &t);
+	return r;
+}
+
+static int image_in_memory(const void *data, size_t n, struct image_map *ret)
+{
+	_cleanup_(closep) int fd = memfd_create("morsel-image", MFD_CLOEXEC);
+	int r = fd < 0 ? -errno : seam_pwrite_full(seam_real(), fd, data, n, 0);
+
+	if (r >= 0)
+		r = image_map_fd(fd, ret);
+	if (r >= 0)
+		steal_fd(&fd);
 	return r;
 }
 
 int cache_image_put(struct cache *c, const char *key_hex, const void *data, size_t n,
 		    struct image_map *ret, struct error *err)
 {
-	int r = image_publish(c, key_hex, data, n, ret), fd;
+	int r = -EROFS;
 
-	if (r >= 0)
-		return 0;
-	cache_warn_memory(c, r, "an image's index");
-	fd = memfd_create("morsel-image", MFD_CLOEXEC);
-	if (fd < 0)
-		return error_set_errno(err, -errno, "no memory for the image's index");
-	r = seam_pwrite_full(c->seam, fd, data, n, 0);
-	if (r >= 0)
-		r = image_map_fd(fd, ret);
-	if (r < 0) {
-		close(fd);
-		return error_set_errno(err, r, "no memory for the image's index");
+	assert(cache_is_hex64(key_hex));
+	if (cache_disk_ok(c)) {
+		r = image_publish(c, key_hex, data, n);
+		if (r >= 0 || r == -EEXIST || r == -ENOTEMPTY)
+			r = image_open(c, key_hex, ret);
+		if (!r)
+			return 0;
+		cache_disk_failed(c, r);
 	}
-	return 0;
+	r = image_in_memory(data, n, ret);
+	return r < 0 ? error_set_errno(err, r, "no memory for the merged image of %zu bytes", n)
+		     : 0;
 }

@@ -1,200 +1,189 @@
 /* SPDX-License-Identifier: MIT */
 /* Looking through the cache: list, verify, clear. */
-#include "cache/cache_impl.h"
+#include "cache/layer_impl.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "cache/ref_record.h"
 #include "image/layer_format.h"
 
-#define DOCUMENT_MAX ((size_t)4 << 20)
+#define DOCUMENT_MAX ((size_t)64 << 20)
 
 struct walk {
 	struct cache *c;
 	cache_item_fn fn;
 	void *userdata;
 	bool verify;
-	unsigned damaged;
+	enum cache_subdir sub; /* being looked through */
+	uint64_t damaged;
+	uint64_t freed; /* clear */
 };
 
-typedef int (*entry_fn)(struct walk *w, int dir_fd, const char *name, const struct stat *st);
-
-static int each_entry(struct walk *w, const char *path, entry_fn fn)
+static void item_stat(const struct walk *w, const char *name, struct cache_item *it)
 {
-	int fd = openat(w->c->dir_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r = 0;
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *e;
+	int dir_fd = w->c->sub_fd[w->sub];
 	struct stat st;
 
-	if (!d) {
-		closep(&fd);
-		return errno == ENOENT ? 0 : -errno;
-	}
-	while (r >= 0 && (e = readdir(d)))
-		if (e->d_name[0] != '.' && !fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW))
-			r = fn(w, fd, e->d_name, &st);
-	closedir(d);
-	return r;
+	it->bytes = cache_disk_usage(dir_fd, name);
+	if (!fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW))
+		it->used_s = st.st_mtime;
 }
 
-static int item_emit(struct walk *w, struct cache_item *it)
+static int item_emit(struct walk *w, const struct cache_item *it)
 {
 	w->damaged += !it->ok;
 	return w->fn(w->userdata, it);
 }
 
-static int blob_entry(struct walk *w, int dir_fd, const char *name, const struct stat *st)
+/* ---- documents, references, images ---- */
+
+static int blob_item(struct walk *w, const char *name)
 {
-	struct cache_item it = {.kind = "blob",
-				.bytes = (uint64_t)st->st_blocks * 512,
-				.used_s = st->st_mtime,
-				.ok = true};
+	struct cache_item it = {.kind = "blob", .ok = true};
 	_cleanup_(buf_fini) struct buf data = BUF_INIT;
 	struct digest d;
 
-	snprintf(it.name, sizeof(it.name), "%s:%s", strlen(name) == 128 ? "sha512" : "sha256",
+	snprintf(it.name, sizeof(it.name), "sha%s:%s", w->sub == SUB_BLOBS_SHA512 ? "512" : "256",
 		 name);
-	if (w->verify &&
-	    (digest_parse(it.name, &d, NULL) < 0 || cache_blob_get(w->c, &d, DOCUMENT_MAX, &data)))
-		it.ok = false;
+	item_stat(w, name, &it);
+	if (w->verify) {
+		if (digest_parse(it.name, &d, NULL) < 0) {
+			it.ok = false;
+			cache_remove_tree(w->c, w->c->sub_fd[w->sub], name);
+		} else
+			it.ok = cache_blob_get(w->c, &d, DOCUMENT_MAX, &data) == 0;
+	}
 	return item_emit(w, &it);
 }
 
-static int ref_entry(struct walk *w, int dir_fd, const char *name, const struct stat *st)
+static int ref_item(struct walk *w, const char *name)
 {
-	struct cache_item it = {.kind = "ref",
-				.bytes = (uint64_t)st->st_blocks * 512,
-				.used_s = st->st_mtime,
-				.ok = true};
-	_cleanup_(freep) char *text = NULL;
+	struct cache_item it = {.kind = "ref", .ok = true};
+	_cleanup_(freep) char *text = NULL, *named = NULL;
 	struct cache_ref ref;
-	char *line;
 	size_t n;
 
 	snprintf(it.name, sizeof(it.name), "%s", name);
-	if (seam_read_file(w->c->seam, dir_fd, name, 4096, &text, &n) >= 0 &&
-	    (line = strchr(text, '\n'))) {
-		line[1 + strcspn(line + 1, "\n")] = 0;
-		snprintf(it.name, sizeof(it.name), "%s", line + 1);
-		it.ok = !cache_ref_get(w->c, line + 1, &ref);
-	} else
+	item_stat(w, name, &it);
+	if (seam_read_file(w->c->seam, w->c->sub_fd[SUB_REFS], name, REF_RECORD_MAX, &text, &n) >=
+		    0 &&
+	    ref_record_parse(text, n, &named, &ref) >= 0)
+		snprintf(it.name, sizeof(it.name), "%s", named);
+	if (w->verify && (!named || cache_ref_get(w->c, named, &ref))) {
 		it.ok = false;
-	if (w->verify && !it.ok)
-		w->c->seam->unlinkat(w->c->seam, dir_fd, name, 0);
-	it.ok = it.ok || !w->verify;
+		cache_remove_tree(w->c, w->c->sub_fd[SUB_REFS], name);
+	}
 	return item_emit(w, &it);
 }
 
-static int image_entry(struct walk *w, int dir_fd, const char *name, const struct stat *st)
+static int image_item(struct walk *w, const char *name)
 {
-	struct cache_item it = {.kind = "image",
-				.bytes = cache_dir_usage(dir_fd, name),
-				.used_s = st->st_mtime,
-				.ok = true};
+	struct cache_item it = {.kind = "image", .ok = true};
 	struct image_map map;
 
 	snprintf(it.name, sizeof(it.name), "%s", name);
+	item_stat(w, name, &it);
 	if (w->verify) {
-		it.ok = !cache_image_get(w->c, name, &map);
+		it.ok = cache_image_get(w->c, name, &map) == 0;
 		if (it.ok)
 			image_map_fini(&map);
 		else
-			cache_remove_dir(w->c, dir_fd, name);
+			cache_remove_tree(w->c, w->c->sub_fd[SUB_IMAGES], name);
 	}
 	return item_emit(w, &it);
 }
 
-/* Every chunk that claims to be there, against its digest. */
+static int tmp_item(struct walk *w, const char *name)
+{
+	struct cache_item it = {.kind = "tmp", .ok = true};
+
+	snprintf(it.name, sizeof(it.name), "%s", name);
+	item_stat(w, name, &it);
+	return item_emit(w, &it);
+}
+
+/* ---- layers ---- */
+
+/* Every chunk that claims to be here; damaged ones are withdrawn. */
 static bool contents_verify(struct layer *l)
 {
-	_cleanup_(freep) uint8_t *buf = malloc(CHUNK_MAX);
 	bool ok = true;
 
-	for (uint64_t i = 0; buf && i < l->index.header.n_chunks; i++) {
-		const struct layer_chunk *c = &l->index.chunks[i];
-		struct digest got;
-
-		if (!bit_get(l->bits, i))
-			continue;
-		if (layer_pread(l, buf, c->len, c->dev_off, 0) >= 0) {
-			digest_of(DIGEST_SHA256, buf, c->len, &got);
-			if (!memcmp(got.bytes, c->digest, 32))
-				continue;
-		}
-		layer_drop_chunk(l, i);
-		ok = false;
-	}
-	if (buf && l->data_writable) /* from now on the bits are knowledge of this boot */
-		memcpy(l->present->boot_id, l->cache->boot_id, sizeof(l->present->boot_id));
+	for (uint64_t i = 0; i < l->index.header.n_chunks; i++)
+		ok &= layer_verify(l, i, 0) != -EBADMSG;
+	if (ok) /* from now on the marks are knowledge of this boot */
+		present_confirm_boot(l->cache, &l->present, &l->meta.key);
 	return ok;
 }
 
-static int layer_entry_walk(struct walk *w, int dir_fd, const char *name, const struct stat *st)
+static bool layer_is_good(struct walk *w, struct layer *l)
 {
-	struct cache_item it = {.kind = "layer",
-				.bytes = cache_dir_usage(dir_fd, name),
-				.used_s = st->st_mtime,
-				.ok = true};
-	const struct layer_format *format;
-	_cleanup_(freep) char *blob = NULL;
 	struct layer_index entries;
-	struct layer_key key = {0};
-	struct layer *l;
-	char path[96];
-	size_t n;
+	bool ok = layer_load_entries(l, UINT64_MAX, &entries, NULL) >= 0 &&
+		  layer_windows_check(l) >= 0;
+
+	if (!ok)
+		cache_discard(w->c, w->c->sub_fd[SUB_LAYERS], l->meta.key.hex);
+	return ok && contents_verify(l);
+}
+
+static int layer_item(struct walk *w, const char *name)
+{
+	struct cache_item it = {.kind = "layer", .ok = true};
+	_cleanup_(layer_closep) struct layer *l = NULL;
+	const struct layer_format *format;
+	struct layer_key key;
+	struct stat st;
+	int r = -EBADMSG;
 
 	snprintf(it.name, sizeof(it.name), "%s", name);
-	snprintf(path, sizeof(path), "%s/blob", name);
-	if (seam_read_file(w->c->seam, dir_fd, path, 200, &blob, &n) >= 0)
-		snprintf(it.name, sizeof(it.name), "%.*s", (int)strcspn(blob, "\n"), blob);
-	if (strlen(name) != 64)
-		return 0;
-	memcpy(key.hex, name, 64);
-	if (layer_open(w->c, &key, &l, NULL)) { /* which removes a damaged one */
-		it.ok = false;
-		return item_emit(w, &it);
+	item_stat(w, name, &it);
+	if (cache_is_hex64(name)) {
+		memcpy(key.hex, name, sizeof(key.hex));
+		r = layer_peek(w->c, &key, &l);
 	}
-	format = layer_format_lookup((enum layer_format_id)l->index.header.format);
-	it.format = format ? format->name : "?";
-	it.total_bytes = l->index.header.device_bytes;
-	if (w->verify && layer_load_entries(l, UINT32_MAX, &entries, NULL) < 0) {
-		it.ok = false;
-		cache_remove_dir(w->c, dir_fd, name);
-	} else if (w->verify)
-		it.ok = contents_verify(l);
-	layer_close(l);
+	if (r >= 0) {
+		digest_format(&l->meta.blob, it.name);
+		format = layer_format_lookup((enum layer_format_id)l->index.header.format);
+		it.format = format ? format->name : "unknown";
+		it.total_bytes = l->index.header.device_bytes;
+		if (l->present.fd >= 0 && !fstat(l->present.fd, &st))
+			it.used_s = st.st_mtime;
+	}
+	if (w->verify && r == -EBADMSG)
+		cache_discard(w->c, w->c->sub_fd[SUB_LAYERS], name);
+	if (w->verify)
+		it.ok = r >= 0 ? layer_is_good(w, l) : r != -EBADMSG;
 	return item_emit(w, &it);
 }
 
-static int tmp_entry(struct walk *w, int dir_fd, const char *name, const struct stat *st)
-{
-	struct cache_item it = {.kind = "tmp",
-				.bytes = cache_dir_usage(dir_fd, name),
-				.used_s = st->st_mtime,
-				.ok = true};
+/* ---- the walk ---- */
 
-	snprintf(it.name, sizeof(it.name), "%s", name);
-	return item_emit(w, &it);
+static int walk_name(void *userdata, int dir_fd, const char *name)
+{
+	static int (*const items[SUB_COUNT])(struct walk * w, const char *name) = {
+		[SUB_BLOBS_SHA256] = blob_item, [SUB_BLOBS_SHA512] = blob_item,
+		[SUB_LAYERS] = layer_item,	[SUB_IMAGES] = image_item,
+		[SUB_REFS] = ref_item,		[SUB_TMP] = tmp_item,
+	};
+	struct walk *w = userdata;
+
+	return items[w->sub](w, name);
 }
 
 static int walk_all(struct walk *w, struct error *err)
 {
-	static const struct {
-		const char *path;
-		entry_fn fn;
-	} dirs[] = {{"blobs/sha256", blob_entry}, {"blobs/sha512", blob_entry},
-		    {"refs", ref_entry},	  {"images/sha256", image_entry},
-		    {"layers", layer_entry_walk}, {"tmp", tmp_entry}};
-	int r = 0;
+	for (w->sub = 0; w->sub < SUB_COUNT; w->sub++) {
+		int r = 0;
 
-	if (w->c->dir_fd < 0)
-		return 0;
-	for (size_t i = 0; i < ARRAY_SIZE(dirs) && r >= 0; i++)
-		r = each_entry(w, dirs[i].path, dirs[i].fn);
-	if (r < 0)
-		return error_set_errno(err, r, "can't look through the cache %s", w->c->dir);
+		if (w->c->sub_fd[w->sub] >= 0)
+			r = cache_each_name(w->c->sub_fd[w->sub], walk_name, w);
+		if (r < 0)
+			return error_set_errno(err, r, "can't look through %s of the cache %s",
+					       cache_subdir_names[w->sub], w->c->dir);
+	}
 	return 0;
 }
 
@@ -208,45 +197,60 @@ int cache_list(struct cache *c, cache_item_fn fn, void *userdata, struct error *
 int cache_verify(struct cache *c, cache_item_fn fn, void *userdata, struct error *err)
 {
 	struct walk w = {.c = c, .fn = fn, .userdata = userdata, .verify = true};
-	int r = walk_all(&w, err);
+	int r;
 
+	if (!c->writable)
+		return error_set(err, -EROFS,
+				 "cache %s can't be written, so that nothing damaged could be "
+				 "removed",
+				 c->dir);
+	r = walk_all(&w, err);
 	if (r >= 0 && w.damaged)
-		return error_set(err, -EBADMSG, "%u items of the cache were damaged", w.damaged);
+		return error_set(err, -EBADMSG,
+				 "cache %s: %llu items were damaged and have been removed; they "
+				 "are fetched again when needed",
+				 c->dir, (unsigned long long)w.damaged);
 	return r;
 }
 
 /* ---- clear ---- */
 
-static int clear_file(struct walk *w, int dir_fd, const char *name, const struct stat *st)
+/* Open elsewhere: then it stays, since its users would have to fetch everything again. */
+static bool layer_in_use(struct cache *c, const char *name)
 {
-	if (S_ISDIR(st->st_mode))
-		cache_remove_dir(w->c, dir_fd, name);
-	else
-		w->c->seam->unlinkat(w->c->seam, dir_fd, name, 0);
+	_cleanup_(closep) int dir = cache_open_dir(c, c->sub_fd[SUB_LAYERS], name);
+	_cleanup_(closep) int fd = -1;
+
+	if (dir >= 0)
+		fd = cache_open_file(c, dir, "present", O_RDWR);
+	return fd >= 0 && present_is_used(fd);
+}
+
+static int clear_name(void *userdata, int dir_fd, const char *name)
+{
+	struct walk *w = userdata;
+
+	if (w->sub == SUB_LAYERS && layer_in_use(w->c, name))
+		return 0;
+	w->freed += cache_disk_usage(dir_fd, name);
+	cache_discard(w->c, dir_fd, name);
 	return 0;
 }
 
-static int usage_add(void *userdata, const struct cache_item *it)
-{
-	*(uint64_t *)userdata += it->bytes;
-	return 0;
-}
-
-/* What another process holds open it keeps: unlinked files live until they are closed. */
 int cache_clear(struct cache *c, uint64_t *ret_freed_bytes, struct error *err)
 {
-	static const char *const dirs[] = {"refs", "images/sha256", "layers", "blobs/sha256",
-					   "blobs/sha512"};
 	struct walk w = {.c = c};
-	uint64_t bytes = 0;
-	int r = cache_list(c, usage_add, &bytes, err);
+	int r = c->writable ? 0 : -EROFS;
 
-	if (r >= 0 && (c->dir_fd < 0 || c->read_only))
-		r = error_set(err, -EROFS, "the cache %s can't be written", c->dir);
-	for (size_t i = 0; i < ARRAY_SIZE(dirs) && r >= 0; i++)
-		r = each_entry(&w, dirs[i], clear_file);
+	for (w.sub = 0; w.sub < SUB_COUNT && r >= 0; w.sub++)
+		if (w.sub != SUB_TMP)
+			r = cache_each_name(c->sub_fd[w.sub], clear_name, &w);
+	if (r >= 0)
+		cache_tmp_clean(c);
+	if (r >= 0)
+		r = cache_version_write(c);
 	if (r < 0)
 		return error_set_errno(err, r, "can't clear the cache %s", c->dir);
-	*ret_freed_bytes = bytes;
+	*ret_freed_bytes = w.freed;
 	return 0;
 }

@@ -1,56 +1,47 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Making room. Layers are taken least recently used first; those nobody has open give up all their
- * contents (their tables stay: they remain lazy), then those in use give up chunks, under the same
- * claims that fetching takes. When contents do not suffice, unused layers go whole.
+ * Making room. What is least recently used goes first, in this order: contents of layers that
+ * nobody has open (their tables stay, so that they remain lazy); chunks of layers in use; unused
+ * layers whole; merged images and documents.
+ *
+ * A chunk is taken under the lock of its spans, by a descriptor of the evictor's own, so that it
+ * conflicts with fetches of this process as with those of others; what is being fetched is left
+ * alone. Marks go first, bytes after: layer_impl.h says how readers notice. A layer that a kernel
+ * mount claims is not touched at all, and nobody can claim one while it is being evicted.
  */
-#include "cache/cache_impl.h"
+#include "cache/layer_impl.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
-#define CHECK_EVERY_BYTES (UINT64_C(32) << 20)
+#define LOOK_EVERY_BYTES                                                                           \
+	(UINT64_C(32) << 20) /* stored between two looks: the bound is that loose */
+#define BATCH_CHUNKS 64u
+#define BATCH_BYTES (UINT64_C(4) << 20)
 
 struct candidate {
-	struct layer_key key;
+	char name[DIGEST_TEXT_MAX];
 	uint64_t bytes;
 	struct timespec used;
 };
 
 struct candidates {
+	const char *time_of; /* the file whose time is the last use; NULL: the entry itself */
 	struct candidate *list;
 	size_t n, cap;
-	uint64_t total; /* bytes of everything in the cache */
+	uint64_t total;
 };
 
-uint64_t cache_dir_usage(int parent_fd, const char *name)
+static int candidate_add(void *userdata, int dir_fd, const char *name)
 {
-	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *e;
-	struct stat st;
-	uint64_t sum = 0;
-
-	if (!d) {
-		closep(&fd);
-		return 0;
-	}
-	while ((e = readdir(d)))
-		if (e->d_name[0] != '.' && !fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) &&
-		    S_ISREG(st.st_mode))
-			sum += (uint64_t)st.st_blocks * 512;
-	closedir(d);
-	return sum;
-}
-
-static int candidate_add(struct candidates *cs, int layers_fd, const char *name)
-{
-	char path[96];
+	struct candidates *cs = userdata;
+	struct candidate c = {.bytes = cache_disk_usage(dir_fd, name)};
+	char path[DIGEST_TEXT_MAX + 16];
 	struct stat st;
 
-	if (strlen(name) != 64)
+	if (strlen(name) >= sizeof(c.name))
 		return 0;
 	if (cs->n == cs->cap) {
 		size_t cap = cs->cap ? 2 * cs->cap : 64;
@@ -61,195 +52,248 @@ static int candidate_add(struct candidates *cs, int layers_fd, const char *name)
 		cs->list = list;
 		cs->cap = cap;
 	}
-	snprintf(path, sizeof(path), "%s/present", name);
-	if (fstatat(layers_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		st.st_mtim = (struct timespec){0};
-	cs->list[cs->n] =
-		(struct candidate){.bytes = cache_dir_usage(layers_fd, name), .used = st.st_mtim};
-	memcpy(cs->list[cs->n].key.hex, name, 65);
-	cs->total += cs->list[cs->n++].bytes;
+	strcpy(c.name, name);
+	snprintf(path, sizeof(path), "%s%s%s", name, cs->time_of ? "/" : "",
+		 cs->time_of ? cs->time_of : "");
+	if (!fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW))
+		c.used = st.st_mtim;
+	cs->total += c.bytes;
+	cs->list[cs->n++] = c;
 	return 0;
 }
 
 static int oldest_first(const void *a, const void *b)
 {
-	const struct timespec *x = &((const struct candidate *)a)->used,
-			      *y = &((const struct candidate *)b)->used;
+	const struct timespec *x = &((const struct candidate *)a)->used;
+	const struct timespec *y = &((const struct candidate *)b)->used;
 
 	if (x->tv_sec != y->tv_sec)
 		return x->tv_sec < y->tv_sec ? -1 : 1;
 	return (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
 }
 
-static int candidates_list(struct cache *c, struct candidates *cs)
+static int candidates_list(struct cache *c, enum cache_subdir sub, const char *time_of,
+			   struct candidates *ret)
 {
-	int fd = openat(c->dir_fd, "layers", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
-	    r = 0;
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *e;
+	int r;
 
-	if (!d) {
-		closep(&fd);
-		return -errno;
-	}
-	while (r >= 0 && (e = readdir(d)))
-		if (e->d_name[0] != '.')
-			r = candidate_add(cs, fd, e->d_name);
-	closedir(d);
-	if (cs->n)
-		qsort(cs->list, cs->n, sizeof(*cs->list), oldest_first);
+	*ret = (struct candidates){.time_of = time_of};
+	r = cache_each_name(c->sub_fd[sub], candidate_add, ret);
+	if (ret->n)
+		qsort(ret->list, ret->n, sizeof(*ret->list), oldest_first);
 	return r;
 }
 
-/* Documents and images: small beside contents, but they count. */
-static uint64_t others_usage(struct cache *c)
-{
-	uint64_t sum = cache_dir_usage(c->dir_fd, "blobs/sha256") +
-		       cache_dir_usage(c->dir_fd, "blobs/sha512") +
-		       cache_dir_usage(c->dir_fd, "refs");
-	int fd =
-		openat(c->dir_fd, "images/sha256", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *e;
+/* ---- layers ---- */
 
-	if (!d) {
-		closep(&fd);
-		return sum;
+static uint64_t data_usage(const struct layer *l)
+{
+	struct stat st;
+
+	return fstat(l->data_fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
+static void contents_drop(struct layer *l)
+{
+	const struct layer_index_header *h = &l->index.header;
+	int fd = l->present.fd;
+
+	if (!h->n_chunks || present_lock_spans(fd, 0, h->n_spans - 1, NULL) < 0)
+		return;
+	layer_punch(l, 0, h->n_chunks - 1);
+	l->cache->seam->punch(l->cache->seam, l->data_fd, 0, h->device_bytes);
+	present_unlock_spans(fd, 0, h->n_spans - 1);
+}
+
+/* Which chunks were read since we last came by, as far as this process knows; starts their second
+ * chance anew. NULL: none of ours has the layer open. */
+static uint8_t *second_chances(struct cache *c, const struct layer_key *key, uint64_t n)
+{
+	uint8_t *snap = NULL;
+
+	pthread_mutex_lock(&c->layers_lock);
+	for (struct layer *l = c->layers; l; l = l->next) {
+		if (strcmp(l->meta.key.hex, key->hex) || l->index.header.n_chunks != n)
+			continue;
+		if (!snap && !(snap = calloc(n, 1)))
+			break;
+		for (uint64_t i = 0; i < n; i++)
+			snap[i] |= atomic_exchange_explicit(&l->used[i], 0, memory_order_relaxed);
 	}
-	while ((e = readdir(d)))
-		if (e->d_name[0] != '.')
-			sum += cache_dir_usage(fd, e->d_name);
-	closedir(d);
-	return sum;
+	pthread_mutex_unlock(&c->layers_lock);
+	return snap;
 }
 
-static bool in_use(const struct layer *l)
+/* Chunks from i on that may go together; stops at `end`, at one that stays, and at a batch. */
+static uint64_t batch_end(const struct layer *l, const uint8_t *keep, uint64_t i, uint64_t end)
 {
-	/* Our own open description holds a shared lock too: a conflict is asked for, not taken. */
-	struct flock f = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_USE, .l_len = 1};
+	uint64_t bytes = 0, k = i;
 
-	return fcntl(l->lock_fd, F_OFD_GETLK, &f) < 0 || f.l_type != F_UNLCK;
+	while (k < end && k - i < BATCH_CHUNKS && bytes < BATCH_BYTES && !(keep && keep[k]) &&
+	       present_get(&l->present, k) & MARK_HERE)
+		bytes += l->index.chunks[k++].len;
+	return k;
 }
 
-/* Bits first, then the generation, then the bytes: readers look in the other order. */
-static uint64_t chunk_evict(struct layer *l, uint64_t i)
+static void range_evict(struct layer *l, const uint8_t *keep, uint64_t from, uint64_t to,
+			uint64_t want, uint64_t *freed)
 {
-	const struct layer_chunk *c = &l->index.chunks[i];
-	uint64_t from = align_up(c->dev_off, DEVICE_BLOCK),
-		 to = (c->dev_off + c->len) & ~(uint64_t)(DEVICE_BLOCK - 1);
+	const struct layer_chunk *chunks = l->index.chunks;
 
-	if (!bit_get(l->bits, i) || layer_claim(l, c->span, c->span_last) < 0)
-		return 0;
-	if (bit_clear(l->bits, i)) {
-		atomic_fetch_add(&l->present->generation, 1);
-		/* A file's last chunk owns the rest of its block: nothing else is there. */
-		if ((c->dev_off + c->len) % DEVICE_BLOCK)
-			to = align_up(c->dev_off + c->len, DEVICE_BLOCK);
-		if (to > from)
-			l->cache->seam->punch(l->cache->seam, l->data_fd, from, to - from);
-	} else
-		from = to;
-	layer_release(l, c->span, c->span_last);
-	return to > from ? to - from : 0;
-}
+	for (uint64_t i = from; i < to && *freed < want;) {
+		uint64_t end = batch_end(l, keep, i, to), last_span = chunks[i].span_last;
 
-static uint64_t layer_evict(struct cache *c, const struct candidate *cd, uint64_t want,
-			    bool used_too)
-{
-	struct layer *l;
-	uint64_t freed = 0, start;
-
-	if (layer_open(c, &cd->key, &l, NULL))
-		return 0;
-	if (l->data_writable && (used_too || !in_use(l)) && l->index.header.n_chunks) {
-		/* Not always the same ones: a reader in a circle would otherwise miss every time.
-		 */
-		c->seam->random(c->seam, &start, sizeof(start));
-		for (uint64_t i = 0; i < l->index.header.n_chunks && freed < want; i++)
-			freed += chunk_evict(l, (start + i) % l->index.header.n_chunks);
+		if (end == i) {
+			i++;
+			continue;
+		}
+		for (uint64_t k = i; k < end; k++)
+			last_span = max_u64(last_span, chunks[k].span_last);
+		if (present_lock_spans(l->present.fd, chunks[i].span, last_span, NULL) >= 0) {
+			*freed += layer_punch(l, i, end - 1);
+			present_unlock_spans(l->present.fd, chunks[i].span, last_span);
+		}
+		i = end;
 	}
-	if (cd->used.tv_sec) { /* opening it was not a use */
-		struct timespec times[2] = {cd->used, cd->used};
-
-		futimens(l->lock_fd, times);
-	}
-	layer_close(l);
-	return freed;
 }
 
-/* Renamed away first, so that nobody opens half of it. */
-static uint64_t layer_remove(struct cache *c, const struct candidate *cd)
+/* Not always from the front: who reads in a circle would otherwise miss every time. */
+static void chunks_evict(struct layer *l, uint64_t want)
 {
-	char from[96], to[96];
-	struct layer *l;
+	uint64_t n = l->index.header.n_chunks, start, freed = 0;
+	_cleanup_(freep) uint8_t *keep = NULL;
+
+	if (!n)
+		return;
+	keep = second_chances(l->cache, &l->meta.key, n);
+	l->cache->seam->random(l->cache->seam, &start, sizeof(start));
+	start %= n;
+	for (int pass = keep ? 0 : 1; pass < 2 && freed < want; pass++) {
+		range_evict(l, pass ? NULL : keep, start, n, want, &freed);
+		range_evict(l, pass ? NULL : keep, 0, start, want, &freed);
+	}
+}
+
+enum layer_pass { PASS_UNUSED_CONTENTS, PASS_USED_CHUNKS, PASS_UNUSED_WHOLE };
+
+static uint64_t layer_evict(struct cache *c, const struct candidate *cd, enum layer_pass pass,
+			    uint64_t want)
+{
+	_cleanup_(layer_closep) struct layer *l = NULL;
+	struct layer_key key;
+	uint64_t before;
 	bool used;
-	uint64_t nonce;
-	int tmp;
 
-	if (layer_open(c, &cd->key, &l, NULL))
+	if (!cache_is_hex64(cd->name))
 		return 0;
-	used = in_use(l);
-	layer_close(l);
-	if (used)
+	memcpy(key.hex, cd->name, sizeof(key.hex));
+	if (layer_peek(c, &key, &l) < 0 || l->present.fd < 0 ||
+	    present_bar_claim(l->present.fd) < 0)
 		return 0;
-	c->seam->random(c->seam, &nonce, sizeof(nonce));
-	snprintf(from, sizeof(from), "layers/%s", cd->key.hex);
-	snprintf(to, sizeof(to), "%016llx", (unsigned long long)nonce);
-	tmp = openat(c->dir_fd, "tmp", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (tmp >= 0 && c->seam->renameat(c->seam, c->dir_fd, from, tmp, to) >= 0)
-		cache_remove_dir(c, tmp, to);
-	closep(&tmp);
-	return cd->bytes;
+	used = present_is_used(l->present.fd);
+	before = data_usage(l);
+	if (pass == PASS_USED_CHUNKS && used)
+		chunks_evict(l, want);
+	else if (pass == PASS_UNUSED_CONTENTS && !used)
+		contents_drop(l);
+	else if (pass == PASS_UNUSED_WHOLE && !used) {
+		cache_discard(c, c->sub_fd[SUB_LAYERS], cd->name);
+		return cd->bytes;
+	}
+	/* Marking chunks gone was not a use. */
+	futimens(l->present.fd, (struct timespec[]){cd->used, cd->used});
+	return before - min_u64(before, data_usage(l));
 }
 
-static uint64_t evict_pass(struct cache *c, struct candidates *cs, uint64_t over, int pass)
+static uint64_t layers_evict(struct cache *c, struct candidates *cs, uint64_t want)
 {
 	uint64_t freed = 0;
 
-	for (size_t i = 0; i < cs->n && freed < over; i++) {
-		uint64_t n = pass == 2 ? layer_remove(c, &cs->list[i])
-				       : layer_evict(c, &cs->list[i], over - freed, pass == 1);
+	for (enum layer_pass pass = PASS_UNUSED_CONTENTS; pass <= PASS_UNUSED_WHOLE; pass++)
+		for (size_t i = 0; i < cs->n && freed < want; i++) {
+			uint64_t n = layer_evict(c, &cs->list[i], pass, want - freed);
 
-		cs->list[i].bytes -= min_u64(n, cs->list[i].bytes);
-		freed += n;
+			n = min_u64(n, cs->list[i].bytes);
+			cs->list[i].bytes -= n;
+			freed += n;
+		}
+	return freed;
+}
+
+static uint64_t others_evict(struct cache *c, enum cache_subdir sub, const struct candidates *cs,
+			     uint64_t want)
+{
+	uint64_t freed = 0;
+
+	for (size_t i = 0; i < cs->n && freed < want; i++) {
+		cache_discard(c, c->sub_fd[sub], cs->list[i].name);
+		freed += cs->list[i].bytes;
 	}
 	return freed;
+}
+
+/* ---- the whole cache ---- */
+
+static const enum cache_subdir others[] = {SUB_IMAGES, SUB_BLOBS_SHA256, SUB_BLOBS_SHA512};
+
+/* used <= target afterwards if possible; or, with room, room bytes less than before. */
+static int evict(struct cache *c, uint64_t target, uint64_t room, uint64_t *ret_freed)
+{
+	struct candidates layers, rest[ARRAY_SIZE(others)] = {0};
+	uint64_t total, freed = 0;
+	int r;
+
+	atomic_store(&c->stored_bytes, 0);
+	r = candidates_list(c, SUB_LAYERS, "present", &layers);
+	total = layers.total;
+	for (size_t i = 0; i < ARRAY_SIZE(others) && r >= 0; i++) {
+		r = candidates_list(c, others[i], NULL, &rest[i]);
+		total += rest[i].total;
+	}
+	if (room)
+		target = total - min_u64(total, room);
+	if (r >= 0 && total > target)
+		freed = layers_evict(c, &layers, total - target);
+	for (size_t i = 0;
+	     i < ARRAY_SIZE(others) && r >= 0 && total - min_u64(total, freed) > target; i++)
+		freed += others_evict(c, others[i], &rest[i], total - freed - target);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		free(rest[i].list);
+	free(layers.list);
+	*ret_freed = freed;
+	return r;
 }
 
 int cache_evict(struct cache *c, uint64_t target_bytes, uint64_t *ret_freed_bytes,
 		struct error *err)
 {
-	struct candidates cs = {0};
-	uint64_t freed = 0;
 	int r;
 
-	*ret_freed_bytes = 0;
-	if (c->dir_fd < 0 || c->read_only)
-		return error_set(err, -EROFS, "the cache %s can't be written", c->dir);
-	pthread_mutex_lock(&c->evict_lock);
-	atomic_store(&c->stored_bytes, 0);
-	r = candidates_list(c, &cs);
-	cs.total += others_usage(c);
-	for (int pass = 0; pass < 3 && r >= 0 && cs.total - freed > target_bytes; pass++)
-		freed += min_u64(evict_pass(c, &cs, cs.total - freed - target_bytes, pass),
-				 cs.total - freed);
-	pthread_mutex_unlock(&c->evict_lock);
-	free(cs.list);
-	*ret_freed_bytes = freed;
+	if (!c->writable)
+		return error_set(err, -EROFS, "cache %s can't be written", c->dir);
+	r = evict(c, target_bytes, 0, ret_freed_bytes);
 	return r < 0 ? error_set_errno(err, r, "can't look through the cache %s", c->dir) : 0;
+}
+
+void cache_make_room(struct cache *c, uint64_t bytes, uint64_t *ret_freed)
+{
+	*ret_freed = 0;
+	if (!c->writable || atomic_exchange(&c->evicting, true))
+		return;
+	evict(c, 0, bytes, ret_freed);
+	atomic_store(&c->evicting, false);
 }
 
 void cache_evict_if_over(struct cache *c)
 {
 	uint64_t stored = atomic_load_explicit(&c->stored_bytes, memory_order_relaxed), freed;
 
-	/* A look costs a walk, so it is taken every so many bytes: the bound is exceeded by that.
-	 */
-	if (stored < min_u64(CHECK_EVERY_BYTES, c->size_bytes / 8 + 1) || c->dir_fd < 0 ||
-	    c->read_only)
+	if (!c->writable || stored < min_u64(LOOK_EVERY_BYTES, c->limit_bytes / 16 + 1) ||
+	    atomic_exchange(&c->evicting, true))
 		return;
-	if (pthread_mutex_trylock(&c->evict_lock))
-		return;
-	pthread_mutex_unlock(&c->evict_lock);
-	cache_evict(c, c->size_bytes, &freed, NULL);
+	if (!flock(c->root_fd, LOCK_EX | LOCK_NB)) { /* else another process is at it */
+		evict(c, c->limit_bytes, 0, &freed);
+		flock(c->root_fd, LOCK_UN);
+	}
+	atomic_store(&c->evicting, false);
 }

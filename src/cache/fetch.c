@@ -1,333 +1,300 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Flights. A flight fetches a run of spans in one request: claims them against other processes,
- * reads their compressed bytes, decodes them, compares every chunk with its digest, keeps it, and
- * wakes who waits. A request waits for one flight at a time; when that ends it looks again.
+ * A FETCH flight: one run of spans.
+ *
+ * The compressed bytes arrive in order; whenever those of enough whole chunks are there, they are
+ * decoded, compared with their digests, stored, and whoever waits for them is let go, while the
+ * rest is still on its way. Chunks that don't match are fetched once more, past the caches on the
+ * way; after that their readers get EIO. They are never stored.
+ *
+ * Against other processes the spans are locked; who had to wait looks again whether there is still
+ * something to fetch. A process that is stopped with a lock in its hands must not stop others:
+ * after a third of the deadline the chunks are fetched without it and kept in memory only, because
+ * the data file may only be written under the lock.
  */
 #include "cache/reader_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/mman.h>
 
-#define CLAIM_POLL_NS (2 * NS_PER_MS)
-#define CLAIM_POLL_MAX_NS (50 * NS_PER_MS)
+#define LOCK_POLL_NS NS_PER_MS
+#define LOCK_POLL_MAX_NS (20 * NS_PER_MS)
+#define BATCH_BYTES (UINT64_C(2) << 20) /* compressed, decoded at once after the first batch */
 
-static bool chunk_is_ready(const struct reader_layer_state *l, uint64_t i)
-{
-	return layer_has_chunk(l->conf.layer, i);
-}
-
-/* Chunks that lie completely in spans [first, last]: [*from, *to), maybe none. */
-static void chunks_of(const struct layer_index *ix, uint64_t first, uint64_t last, uint64_t *from,
-		      uint64_t *to)
-{
-	uint64_t lo = 0, hi = ix->header.n_chunks;
-
-	while (lo < hi) {
-		uint64_t mid = lo + (hi - lo) / 2;
-
-		if (ix->chunks[mid].span < first)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	*from = lo;
-	for (hi = ix->header.n_chunks; lo < hi;) {
-		uint64_t mid = lo + (hi - lo) / 2;
-
-		if (ix->chunks[mid].span <= last)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	while (lo > *from && ix->chunks[lo - 1].span_last > last)
-		lo--;
-	*to = lo;
-}
-
-static bool spans_are_ready(const struct reader_layer_state *l, uint64_t first, uint64_t last)
-{
-	uint64_t from, to;
-
-	chunks_of(l->index, first, last, &from, &to);
-	while (from < to && chunk_is_ready(l, from))
-		from++;
-	return from == to;
-}
-
-static struct flight *flight_lookup(const struct reader_layer_state *l, uint64_t span)
-{
-	for (struct flight *f = l->flights; f; f = f->next)
-		if (f->first <= span && span <= f->last)
-			return f;
-	return NULL;
-}
-
-static bool span_is_wanted(void *userdata, uint64_t span)
-{
-	const struct reader_layer_state *l = userdata;
-	uint64_t from, to;
-
-	if (flight_lookup(l, span))
-		return false;
-	chunks_of(l->index, span, span, &from, &to);
-	while (from < to && chunk_is_ready(l, from))
-		from++;
-	return from < to;
-}
-
-/* ---- one flight's work ---- */
-
-struct landing {
+struct fetch {
 	struct flight *f;
-	bool mismatch;
-	uint64_t bad_chunk;
-	struct digest bad_got;
+	struct layer_state *ls;
+	uint64_t from, to;  /* chunks [from, to) this pass is to deliver */
+	uint64_t next;	    /* the first that was not decoded yet */
+	uint64_t delivered; /* the first that the decoder has not handed over */
+	uint64_t ready;	    /* chunks below have all their bytes in buf */
+	uint64_t blob_off;  /* of buf[0] */
+	uint8_t *buf;
+	size_t len, cap;
+	bool locked, again; /* again: the second try for bad chunks */
+	struct chunk_range bad;
+	struct error *err;
 };
 
-static int chunk_land(void *userdata, uint64_t i, const void *data, size_t len)
+static void range_add(struct chunk_range *r, uint64_t i)
 {
-	struct landing *ld = userdata;
-	struct reader_layer_state *l = ld->f->layer;
-	struct digest got;
-	int r;
+	*r = r->any ? (struct chunk_range){min_u64(r->first, i), max_u64(r->last, i), true}
+		    : (struct chunk_range){i, i, true};
+}
 
-	if (chunk_is_ready(l, i))
+/* ---- decoded chunks ---- */
+
+static void mismatch_report(struct fetch *x, uint64_t i, const struct digest *got)
+{
+	struct reader *r = x->f->r;
+	struct digest want = {.algo = DIGEST_SHA256};
+	char blob[DIGEST_TEXT_MAX], w[DIGEST_TEXT_MAX], g[DIGEST_TEXT_MAX] = "undecodable";
+	char text[sizeof(r->last_error)];
+
+	COUNT(r, x->ls, digest_errors, 1);
+	memcpy(want.bytes, x->ls->index->chunks[i].digest, sizeof(x->ls->index->chunks[i].digest));
+	digest_format(&x->ls->conf.layer->meta.blob, blob);
+	digest_format(&want, w);
+	if (got)
+		digest_format(got, g);
+	snprintf(text, sizeof(text), "layer %s: chunk %llu is %s, expected %s: %s", blob,
+		 (unsigned long long)i, g, w,
+		 x->again ? "what the registry sends is corrupt" : "it is fetched again");
+	if (x->again)
+		error_set(x->err, -EIO, "%s", text);
+	else if (log_limit_pass(&r->digest_log, reader_now(r), NS_PER_S))
+		log_write(r->log, LOG_WARN, "%s", text);
+}
+
+static int chunk_arrived(void *userdata, uint64_t i, const void *data, size_t len)
+{
+	struct fetch *x = userdata;
+	const struct layer_chunk *c = &x->ls->index->chunks[i];
+	struct digest got;
+
+	x->delivered = i + 1;
+	COUNT(x->f->r, x->ls, bytes_decoded, len);
+	if (layer_chunk_state(x->ls->conf.layer, i) != CHUNK_ABSENT)
 		return 0;
 	digest_of(DIGEST_SHA256, data, len, &got);
-	COUNT(ld->f->reader, l, bytes_decoded, len);
-	if (memcmp(got.bytes, l->index->chunks[i].digest, 32)) {
-		ld->mismatch = true;
-		ld->bad_chunk = i;
-		ld->bad_got = got;
-		return -EBADMSG;
-	}
-	r = layer_store_chunk(l->conf.layer, i, data);
-	if (r >= 0)
-		bit_set(l->verified, i);
-	return r;
-}
-
-static void mismatch_report(struct landing *ld)
-{
-	struct flight *f = ld->f;
-	struct digest want = {.algo = DIGEST_SHA256};
-	char w[DIGEST_TEXT_MAX], g[DIGEST_TEXT_MAX], b[DIGEST_TEXT_MAX], text[512];
-
-	memcpy(want.bytes, f->layer->index->chunks[ld->bad_chunk].digest, 32);
-	digest_format(&want, w);
-	digest_format(&ld->bad_got, g);
-	digest_format(&f->layer->conf.blob->digest, b);
-	COUNT(f->reader, f->layer, digest_errors, 1);
-	snprintf(text, sizeof(text), "layer %s: chunk %llu is %s, expected %s", b,
-		 (unsigned long long)ld->bad_chunk, g, w);
-	reader_error_set(f->reader, text);
-	log_write(f->reader->o.log, LOG_WARN, "%s", text);
-}
-
-static int flight_fetch(struct flight *f, bool fresh, uint64_t deadline, struct error *err)
-{
-	struct reader_layer_state *l = f->layer;
-	struct reader *r = f->reader;
-	uint64_t off = l->index->spans[f->first].in_off, from, to;
-	size_t len = l->index->spans[f->last].in_end - off;
-	_cleanup_(freep) uint8_t *in = malloc(len);
-	struct blob_cost cost = {0};
-	struct blob_read_options o = {
-		.deadline_ns = deadline, .cancel = &r->cancelled, .fresh = fresh, .cost = &cost};
-	struct landing ld = {.f = f};
-	const struct chunk_sink sink = {.chunk = chunk_land, .userdata = &ld};
-	int e;
-
-	if (!in)
-		return -ENOMEM;
-	e = blob_read_buf(l->conf.blob, off, len, &o, in, err);
-	COUNT(r, l, requests, cost.requests);
-	COUNT(r, l, bytes_fetched, cost.wire_bytes);
-	COUNT(r, l, retries, cost.retries);
-	if (e < 0)
-		return e;
-	pthread_mutex_lock(&r->lock);
-	link_model_observe(&l->link, cost.first_byte_ns, len, cost.transfer_ns);
-	pthread_mutex_unlock(&r->lock);
-	chunks_of(l->index, f->first, f->last, &from, &to);
-	if (from == to)
+	if (len != c->len || memcmp(got.bytes, c->digest, sizeof(c->digest))) {
+		if (!x->bad.any)
+			mismatch_report(x, i, &got);
+		range_add(&x->bad, i);
 		return 0;
-	e = l->conf.format->decode(l->index, f->first, f->last, in, len, from, to - 1, &sink);
-	if (e == -EBADMSG) {
-		if (ld.mismatch)
-			mismatch_report(&ld);
-		error_set(err, e, "data does not match its digest");
 	}
-	return e;
+	return layer_store(x->ls->conf.layer, i, data, x->locked);
 }
 
-/* Another process may be fetching the same: then its result is taken. */
-static int flight_claim(struct flight *f, uint64_t deadline)
+/* Decodes chunks [next, end), all of whose bytes are in buf. Where the bytes make no sense the
+ * rest of that span is bad, and the next span is another matter. */
+static int decode_to(struct fetch *x, uint64_t end)
 {
-	const struct seam *s = f->reader->o.seam;
-	uint64_t wait = CLAIM_POLL_NS;
-	int e;
+	const struct layer_index *ix = x->ls->index;
+	const struct chunk_sink sink = {.chunk = chunk_arrived, .userdata = x};
 
-	while ((e = layer_claim(f->layer->conf.layer, f->first, f->last)) == -EAGAIN) {
-		uint64_t now = s->monotonic_ns(s);
+	while (x->next < end) {
+		uint64_t first = ix->chunks[x->next].span, last = ix->chunks[end - 1].span_last;
+		uint64_t off = ix->spans[first].in_off, bad_span;
+		int r;
 
-		if (atomic_load(&f->reader->cancelled))
-			return -ECANCELED;
-		if (now >= deadline)
-			return -ETIMEDOUT;
-		s->sleep_until(s, min_u64(now + wait, deadline));
-		wait = min_u64(wait * 2, CLAIM_POLL_MAX_NS);
-	}
-	return e;
-}
-
-static int flight_run(struct flight *f)
-{
-	struct reader *r = f->reader;
-	struct reader_layer_state *l = f->layer;
-	uint64_t deadline = r->o.seam->monotonic_ns(r->o.seam) + r->deadline_ns;
-	struct error err = ERROR_INIT;
-	int e;
-
-	if (!l->conf.blob)
-		return -EIO;
-	e = flight_claim(f, deadline);
-	if (e < 0)
-		return e;
-	e = 0;
-	if (!spans_are_ready(l, f->first, f->last)) {
-		e = flight_fetch(f, false, deadline, &err);
-		if (e == -EBADMSG) {
-			err = ERROR_INIT;
-			e = flight_fetch(f, true, deadline, &err);
+		x->delivered = x->next;
+		r = x->ls->conf.format->decode(ix, first, last, x->buf + (off - x->blob_off),
+					       ix->spans[last].in_end - off, x->next, end - 1,
+					       &sink);
+		if (r >= 0 && x->delivered == end) {
+			x->next = end;
+			return 0;
 		}
+		if (r < 0 && r != -EBADMSG)
+			return r;
+		if (x->delivered >= end)
+			x->delivered = end - 1;
+		bad_span = ix->chunks[x->delivered].span;
+		if (!x->bad.any)
+			mismatch_report(x, x->delivered, NULL);
+		for (x->next = x->delivered; x->next < end && ix->chunks[x->next].span == bad_span;
+		     x->next++)
+			range_add(&x->bad, x->next);
 	}
-	layer_release(l->conf.layer, f->first, f->last);
-	if (e < 0 && err.code) {
-		reader_error_set(r, err.text);
-		if (log_limit_pass(&r->error_log, r->o.seam->monotonic_ns(r->o.seam), NS_PER_S))
-			log_write(r->o.log, LOG_WARN, "a read failed: %s", err.text);
-	}
-	return e;
-}
-
-static void flight_job(void *arg)
-{
-	struct flight *f = arg;
-	struct reader *r = f->reader;
-	int e = flight_run(f);
-	struct reader_request *w, *next;
-
-	pthread_mutex_lock(&r->lock);
-	for (struct flight **p = &f->layer->flights; *p; p = &(*p)->next)
-		if (*p == f) {
-			*p = f->next;
-			break;
-		}
-	w = f->waiters;
-	for (struct reader_request *i = w; i; i = i->next)
-		i->state = RQ_RUNNING;
-	pthread_mutex_unlock(&r->lock);
-	for (; w; w = next) {
-		next = w->next;
-		request_resume(r, w, e);
-	}
-	free(f);
-	cache_evict_if_over(r->layers[0].conf.layer->cache);
-	job_end(r);
-}
-
-/* ---- joining ---- */
-
-static void flight_attach(struct flight *f, struct reader_request *rq)
-{
-	rq->state = RQ_ATTACHED;
-	rq->next = f->waiters;
-	f->waiters = rq;
-}
-
-/* The spans that a request's missing chunks need; false when none is missing. */
-static bool need_of(const struct reader_layer_state *l, const struct reader_request *rq,
-		    uint64_t *first, uint64_t *last)
-{
-	const struct layer_index *ix = l->index;
-	bool any = false;
-
-	for (uint64_t i = layer_index_chunk_at(ix, rq->dev_off);
-	     i < ix->header.n_chunks && ix->chunks[i].dev_off < rq->dev_off + rq->len; i++) {
-		if (chunk_is_ready(l, i))
-			continue;
-		if (!any)
-			*first = ix->chunks[i].span;
-		*last = ix->chunks[i].span_last;
-		any = true;
-	}
-	return any;
-}
-
-int flight_join(struct reader *r, struct reader_request *rq)
-{
-	struct reader_layer_state *l = &r->layers[rq->layer];
-	struct flight *f = NULL;
-	uint64_t first, last;
-	struct plan plan;
-	int e = 0;
-
-	pthread_mutex_lock(&r->lock);
-	if (rq->cancelled || !need_of(l, rq, &first, &last)) { /* it has come in the meantime */
-		pthread_mutex_unlock(&r->lock);
-		return rq->cancelled ? -EINTR : -EAGAIN;
-	}
-	f = flight_lookup(l, first);
-	if (f) {
-		COUNT(r, l, joins, 1);
-		flight_attach(f, rq);
-		pthread_mutex_unlock(&r->lock);
-		return 0;
-	}
-	for (uint64_t s = first + 1; s <= last; s++) /* stop where another flight begins */
-		if (flight_lookup(l, s))
-			last = s - 1;
-	planner_plan(&l->planner, l->index, &l->link, first, last, span_is_wanted, l,
-		     FETCH_BYTES_MAX, &plan);
-	f = malloc(sizeof(*f));
-	if (f) {
-		*f = (struct flight){.next = l->flights,
-				     .reader = r,
-				     .layer = l,
-				     .first = plan.first,
-				     .last = plan.last};
-		l->flights = f;
-		flight_attach(f, rq);
-		r->busy++;
-	}
-	pthread_mutex_unlock(&r->lock);
-	if (!f)
-		return -ENOMEM;
-	e = work_submit(r->o.pool, WORK_DEMAND, flight_job, f);
-	if (e >= 0)
-		return 0;
-	/* No thread, no flight: whoever joined meanwhile is told by the same road. */
-	flight_job(f);
 	return 0;
 }
 
-bool flight_leave(struct reader *r, struct reader_request *rq)
-{
-	struct reader_layer_state *l = &r->layers[rq->layer];
-	bool found = false;
+/* ---- bytes from the blob ---- */
 
+static int bytes_decode(struct fetch *x, bool all)
+{
+	const struct layer_index *ix = x->ls->index;
+	uint64_t have = x->blob_off + x->len, need = x->f->need_last, bytes;
+	bool wanted;
+	int r;
+
+	while (x->ready < x->to && ix->spans[ix->chunks[x->ready].span_last].in_end <= have)
+		x->ready++;
+	if (x->ready == x->next)
+		return 0;
+	/* Decoding starts at a span's beginning, so that small batches decode things twice; but
+	 * what somebody waits for goes first. */
+	bytes = ix->spans[ix->chunks[x->ready - 1].span_last].in_end -
+		ix->spans[ix->chunks[x->next].span].in_off;
+	wanted = ix->chunks[x->next].span_last <= need &&
+		 (x->ready == x->to || ix->chunks[x->ready].span_last > need);
+	if (!all && !wanted && bytes < BATCH_BYTES)
+		return 0;
+	r = decode_to(x, x->ready);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&x->f->r->lock);
+	x->f->bad = x->bad;
+	pthread_mutex_unlock(&x->f->r->lock);
+	flight_progress(x->f, x->next, true);
+	return 0;
+}
+
+static int bytes_arrived(void *userdata, const void *data, size_t n)
+{
+	struct fetch *x = userdata;
+
+	if (n > x->cap - x->len)
+		return -EPROTO;
+	memcpy(x->buf + x->len, data, n);
+	x->len += n;
+	/* The last ones are left to pass_read(), so that what the request cost is counted before
+	 * the last reader is let go. */
+	return x->len == x->cap ? 0 : bytes_decode(x, false);
+}
+
+static int pass_read(struct fetch *x, uint64_t deadline_ns)
+{
+	const struct layer_index *ix = x->ls->index;
+	struct reader *r = x->f->r;
+	struct blob_cost cost = {0};
+	struct blob_read_options o = {
+		.deadline_ns = deadline_ns, .cancel = &r->cancel, .fresh = x->again, .cost = &cost};
+	uint64_t first = ix->chunks[x->from].span, last = ix->chunks[x->to - 1].span_last;
+	uint64_t off = ix->spans[first].in_off;
+	int e;
+
+	x->blob_off = off;
+	x->cap = ix->spans[last].in_end - off;
+	x->len = 0;
+	x->next = x->ready = x->from;
+	if (x->cap > SPANS_BYTES_MAX)
+		return error_set(x->err, -EIO,
+				 "one chunk needs %zu compressed bytes, the limit is %llu", x->cap,
+				 (unsigned long long)SPANS_BYTES_MAX);
+	x->buf = mmap(NULL, x->cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (x->buf == MAP_FAILED)
+		return -ENOMEM;
+	e = blob_read(x->ls->conf.blob, off, x->cap, &o, bytes_arrived, x, x->err);
+	COUNT(r, x->ls, requests, cost.requests);
+	COUNT(r, x->ls, bytes_fetched, cost.wire_bytes);
+	COUNT(r, x->ls, retries, cost.retries);
 	pthread_mutex_lock(&r->lock);
-	rq->cancelled = true; /* should it be on its way to another flight */
-	for (struct flight *f = l->flights; f && !found; f = f->next)
-		for (struct reader_request **p = &f->waiters; *p; p = &(*p)->next)
-			if (*p == rq) {
-				*p = rq->next;
-				rq->state = RQ_RUNNING;
-				found = true;
-				break;
-			}
+	link_model_observe(&x->ls->link, cost.first_byte_ns, cost.wire_bytes, cost.transfer_ns);
 	pthread_mutex_unlock(&r->lock);
-	return found;
+	if (e >= 0)
+		e = bytes_decode(x, true);
+	munmap(x->buf, x->cap);
+	return e;
+}
+
+/* ---- the flight ---- */
+
+/* Without a blob of its own the lock is no use: 0 with *ret_locked false. */
+static int spans_lock(struct flight *f, uint64_t deadline_ns, bool *ret_locked)
+{
+	struct reader *r = f->r;
+	struct present *p = &f->ls->conf.layer->present;
+	uint64_t poll = LOCK_POLL_NS, give_up = reader_now(r) + r->deadline_ns / 3, where;
+
+	*ret_locked = p->fd < 0;
+	if (p->fd < 0 || !p->writable)
+		return 0;
+	for (;;) {
+		uint64_t now;
+		int e = present_lock_spans(p->fd, f->first, f->last, &where);
+
+		if (e != -EAGAIN) {
+			*ret_locked = e >= 0;
+			return 0;
+		}
+		if (where > f->need_last) { /* only what is read ahead is taken */
+			pthread_mutex_lock(&r->lock);
+			f->last = where - 1;
+			pthread_mutex_unlock(&r->lock);
+			continue;
+		}
+		now = reader_now(r);
+		if (atomic_load(&r->cancel))
+			return -ECANCELED;
+		if (now >= deadline_ns || now >= give_up)
+			return 0;
+		r->seam->sleep_until(r->seam, now + poll);
+		poll = min_u64(2 * poll, LOCK_POLL_MAX_NS);
+	}
+}
+
+/* Narrows [*from, *to) to what is still absent; false when nothing is. */
+static bool absent_in(const struct layer *l, uint64_t *from, uint64_t *to)
+{
+	while (*from < *to && layer_chunk_state(l, *from) != CHUNK_ABSENT)
+		++*from;
+	while (*to > *from && layer_chunk_state(l, *to - 1) != CHUNK_ABSENT)
+		--*to;
+	return *from < *to;
+}
+
+static int passes_run(struct fetch *x, uint64_t deadline_ns)
+{
+	int e = pass_read(x, deadline_ns);
+
+	if (e < 0 || !x->bad.any)
+		return e;
+	x->again = true;
+	x->from = x->bad.first;
+	x->to = x->bad.last + 1;
+	x->bad.any = false;
+	COUNT(x->f->r, x->ls, retries, 1);
+	return pass_read(x, deadline_ns);
+}
+
+int fetch_run(struct flight *f)
+{
+	uint64_t deadline_ns = reader_now(f->r) + f->r->deadline_ns, lock_first = f->first,
+		 lock_last;
+	struct layer *l = f->ls->conf.layer;
+	struct error err = ERROR_INIT;
+	struct fetch x = {.f = f, .ls = f->ls, .err = &err};
+	int e = spans_lock(f, deadline_ns, &x.locked);
+
+	if (e < 0)
+		return e;
+	lock_last = f->last;
+	/* What was only to be read ahead is no reason for a request of its own. */
+	layer_chunks_in_spans(f->ls->index, f->first, f->need_last, &x.from, &x.to);
+	if (absent_in(l, &x.from, &x.to))
+		layer_chunks_in_spans(f->ls->index, f->first, f->last, &x.from, &x.to);
+	if (absent_in(l, &x.from, &x.to)) {
+		e = layer_windows_check(l);
+		if (e < 0)
+			error_set(
+				&err, e,
+				"layer %.16s...: its index in the cache is damaged; mount again to "
+				"have it made anew",
+				l->meta.key.hex);
+		else
+			e = passes_run(&x, deadline_ns);
+	}
+	if (x.locked && l->present.fd >= 0)
+		present_unlock_spans(l->present.fd, lock_first, lock_last);
+	if (e < 0 && !err.code)
+		error_set_errno(&err, e, "layer %.16s...", l->meta.key.hex);
+	if (err.code && e != -ECANCELED)
+		reader_failed(f->r, err.text);
+	pthread_mutex_lock(&f->r->lock);
+	f->bad = x.bad;
+	pthread_mutex_unlock(&f->r->lock);
+	return e;
 }

@@ -1,68 +1,51 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A layer being made: a locked directory under tmp/ with `data` and the indexer's raw tables. When
- * all digests matched it is completed, made durable, and renamed into layers/. Whoever renames
- * first wins; the loser opens the winner's.
+ * A layer being made: a locked directory under tmp/ with `data` and the indexer's stream of tables.
+ * When everything was verified it is split into the layer's files, made durable, and renamed into
+ * layers/. Whoever renames first wins; the loser opens the winner's.
+ *
+ * Contents are not fsynced: after a crash their marks are claims, which every reader checks by
+ * digest, and seconds of waiting for the disk would buy nothing.
+ *
+ * Where the directory can't be written the same happens in memory files; contents that are too
+ * large for that are thrown away, and come back by range like those of any evicted layer.
  */
-#include "cache/cache_impl.h"
+#include "cache/layer_impl.h"
 
 #include <errno.h>
-#include <isa-l/crc.h>
-#include <stdio.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#define MEMORY_BLOB_MAX (UINT64_C(64) << 20)
+#define MEMORY_BLOB_MAX (UINT64_C(64) << 20) /* compressed */
 
 struct layer_stage {
 	struct cache *cache;
 	struct layer_key key;
 	struct digest blob;
-	int tmp_fd, dir_fd; /* -1: in memory */
+	struct tmp_dir tmp; /* none: in memory */
 	int data_fd, table_fd;
 	bool discards; /* contents go nowhere: too large for memory */
-	char name[32];
-	void *map;
+	void *map;     /* the tables, while they are committed */
 	size_t map_len;
 };
 
 static int stage_on_disk(struct layer_stage *st)
 {
 	const struct seam *s = st->cache->seam;
-	uint64_t nonce;
+	int r;
 
-	if (st->cache->dir_fd < 0 || st->cache->read_only)
+	if (!cache_disk_ok(st->cache))
 		return -EROFS;
-	st->tmp_fd = s->openat(s, st->cache->dir_fd, "tmp", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	if (st->tmp_fd < 0)
-		return st->tmp_fd;
-	s->random(s, &nonce, sizeof(nonce));
-	snprintf(st->name, sizeof(st->name), "%016llx", (unsigned long long)nonce);
-	if (mkdirat(st->tmp_fd, st->name, 0700) < 0)
-		return -errno;
-	st->dir_fd = s->openat(s, st->tmp_fd, st->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	if (st->dir_fd < 0)
-		return st->dir_fd;
-	if (flock(st->dir_fd, LOCK_EX | LOCK_NB) < 0)
-		return -errno;
+	r = cache_tmp_new(st->cache, &st->tmp);
+	if (r < 0)
+		return r;
 	st->data_fd =
-		s->openat(s, st->dir_fd, "data", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+		s->openat(s, st->tmp.fd, "data", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	if (st->data_fd < 0)
+		return st->data_fd;
 	st->table_fd =
-		s->openat(s, st->dir_fd, "tables", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-	return st->data_fd < 0 ? st->data_fd : st->table_fd < 0 ? st->table_fd : 0;
-}
-
-static void stage_remove(struct layer_stage *st)
-{
-	closep(&st->data_fd);
-	closep(&st->table_fd);
-	st->data_fd = st->table_fd = -1;
-	if (st->dir_fd >= 0)
-		cache_remove_dir(st->cache, st->tmp_fd, st->name);
-	closep(&st->dir_fd);
-	closep(&st->tmp_fd);
-	st->dir_fd = st->tmp_fd = -1;
+		s->openat(s, st->tmp.fd, "tables", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	return st->table_fd < 0 ? st->table_fd : 0;
 }
 
 static int stage_in_memory(struct layer_stage *st, uint64_t blob_bytes)
@@ -72,8 +55,20 @@ static int stage_in_memory(struct layer_stage *st, uint64_t blob_bytes)
 		st->data_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	else
 		st->data_fd = memfd_create("morsel-data", MFD_CLOEXEC);
+	if (st->data_fd < 0)
+		return -errno;
 	st->table_fd = memfd_create("morsel-tables", MFD_CLOEXEC);
-	return st->data_fd < 0 || st->table_fd < 0 ? -errno : 0;
+	return st->table_fd < 0 ? -errno : 0;
+}
+
+static void stage_close(struct layer_stage *st)
+{
+	if (st->data_fd >= 0)
+		close(st->data_fd);
+	if (st->table_fd >= 0)
+		close(st->table_fd);
+	st->data_fd = st->table_fd = -1;
+	cache_tmp_remove(st->cache, &st->tmp);
 }
 
 int layer_stage_new(struct cache *c, const struct layer_key *key, const struct digest *blob,
@@ -88,18 +83,18 @@ int layer_stage_new(struct cache *c, const struct layer_key *key, const struct d
 	*st = (struct layer_stage){.cache = c,
 				   .key = *key,
 				   .blob = *blob,
-				   .tmp_fd = -1,
-				   .dir_fd = -1,
+				   .tmp = TMP_DIR_INIT,
 				   .data_fd = -1,
 				   .table_fd = -1};
 	r = in_memory ? -ENOSPC : stage_on_disk(st);
 	if (r < 0) {
-		stage_remove(st);
-		cache_warn_memory(c, r, c->dir);
+		stage_close(st);
+		if (cache_disk_ok(c))
+			cache_disk_failed(c, r);
 		r = stage_in_memory(st, blob_bytes);
-		if (r < 0)
-			return error_set_errno(err, r, "no memory for a layer");
 	}
+	if (r < 0)
+		return error_set_errno(err, r, "no memory file for a layer");
 	*ret = steal_ptr(st);
 	return 0;
 }
@@ -114,156 +109,141 @@ int layer_stage_table_fd(const struct layer_stage *st)
 	return st->table_fd;
 }
 
-static uint32_t crc_add(uint32_t crc, const uint8_t *p, size_t n)
-{
-	while (n) {
-		size_t take = min_u64(n, 1u << 30);
-
-		crc = crc32_iscsi((unsigned char *)p, (int)take, crc);
-		p += take;
-		n -= take;
-	}
-	return crc;
-}
-
-static int table_write(struct layer_stage *st, enum layer_table t,
-		       const struct layer_index_header *ih, const void *records, uint64_t bytes)
-{
-	struct table_header h = {
-		.magic = TABLE_MAGIC, .kind = t, .bytes = sizeof(h) - 64 + bytes, .index = *ih};
-	const struct seam *s = st->cache->seam;
-	_cleanup_(closep) int fd = -1;
-	int r;
-
-	h.crc32c = crc_add(0xffffffff, (uint8_t *)&h + 64, sizeof(h) - 64);
-	h.crc32c = crc_add(h.crc32c, records, bytes);
-	fd = s->openat(s, st->dir_fd, table_names[t], O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
-		       0600);
-	if (fd < 0)
-		return fd;
-	r = seam_pwrite_full(s, fd, &h, sizeof(h), 0);
-	if (r >= 0)
-		r = seam_pwrite_full(s, fd, records, bytes, sizeof(h));
-	return r < 0 ? r : s->fsync(s, fd);
-}
-
-static int tables_write(struct layer_stage *st, const struct layer_index *ix)
-{
-	const struct layer_index_header *h = &ix->header;
-	int r;
-
-	r = table_write(st, TABLE_ENTRIES, h, ix->entries,
-			h->n_entries * sizeof(*ix->entries) + h->heap_bytes);
-	if (r >= 0)
-		r = table_write(st, TABLE_CHUNKS, h, ix->chunks, h->n_chunks * sizeof(*ix->chunks));
-	if (r >= 0)
-		r = table_write(st, TABLE_SPANS, h, ix->spans, h->n_spans * sizeof(*ix->spans));
-	if (r >= 0)
-		r = table_write(st, TABLE_WINDOWS, h, ix->windows, h->window_bytes);
-	return r;
-}
-
-/* Contents are not fsynced: after a crash their bits are claims that every reader checks by
- * digest, and a second of waiting for the disk would buy nothing. */
-static int stage_publish(struct layer_stage *st, const struct layer_index *ix, bool contents)
-{
-	const struct seam *s = st->cache->seam;
-	char digest[DIGEST_TEXT_MAX + 1], path[80];
-	_cleanup_(closep) int layers = -1;
-	int r;
-
-	r = s->ftruncate(s, st->data_fd, ix->header.device_bytes);
-	if (r >= 0)
-		r = tables_write(st, ix);
-	if (r >= 0)
-		r = present_write(st->cache, st->dir_fd, ix->header.n_chunks, contents);
-	digest_format(&st->blob, digest);
-	strcat(digest, "\n");
-	if (r >= 0)
-		r = seam_write_file(s, st->dir_fd, "blob", digest, strlen(digest));
-	if (r >= 0)
-		r = s->unlinkat(s, st->dir_fd, "tables", 0);
-	if (r >= 0)
-		r = cache_dir_sync(st->cache, st->dir_fd);
-	if (r < 0)
-		return r;
-	snprintf(path, sizeof(path), "layers/%s", st->key.hex);
-	r = s->renameat(s, st->tmp_fd, st->name, st->cache->dir_fd, path);
-	if (r < 0)
-		return r;
-	closep(&st->dir_fd); /* ours no longer: nothing there to remove */
-	st->dir_fd = -1;
-	layers = s->openat(s, st->cache->dir_fd, "layers", O_RDONLY | O_DIRECTORY, 0);
-	return layers < 0 ? layers : cache_dir_sync(st->cache, layers);
-}
-
-static int tables_load(struct layer_stage *st, uint64_t max_entries, struct layer_index *ret,
-		       struct error *err)
-{
-	struct stat sb;
-
-	if (fstat(st->table_fd, &sb) < 0)
-		return -errno;
-	if (!sb.st_size)
-		return error_set(err, -EBADMSG, "the indexer left no tables");
-	st->map_len = (size_t)sb.st_size;
-	st->map = mmap(NULL, st->map_len, PROT_READ, MAP_PRIVATE, st->table_fd, 0);
-	if (st->map == MAP_FAILED) {
-		st->map = NULL;
-		return -errno;
-	}
-	return layer_index_validate(st->map, st->map_len, max_entries, ret, err);
-}
-
-static int stage_to_memory(struct layer_stage *st, const struct layer_index *ix, bool contents,
-			   struct layer **ret)
-{
-	int r = 0;
-
-	if (st->discards) {
-		closep(&st->data_fd);
-		st->data_fd = -1;
-		contents = false;
-	} else
-		r = st->cache->seam->ftruncate(seam_real(), st->data_fd, ix->header.device_bytes);
-	if (r >= 0)
-		r = layer_open_memory(st->cache, &st->key, st->data_fd, st->table_fd, ix, st->map,
-				      st->map_len, contents, ret);
-	if (r >= 0) {
-		st->map = NULL;
-		st->data_fd = st->table_fd = -1;
-	}
-	return r;
-}
-
-int layer_stage_commit(struct layer_stage *st, bool contents, uint64_t max_entries,
-		       struct layer **ret, struct error *err)
-{
-	_cleanup_(layer_stage_freep) struct layer_stage *own = st;
-	struct layer_index ix;
-	int r = tables_load(st, max_entries, &ix, err), opened;
-
-	if (r < 0)
-		return r;
-	if (st->dir_fd < 0)
-		return stage_to_memory(st, &ix, contents, ret);
-	r = stage_publish(st, &ix, contents);
-	if (r >= 0)
-		atomic_fetch_add(&st->cache->stored_bytes, ix.header.device_bytes);
-	if (r < 0 && r != -EEXIST && r != -ENOTEMPTY)
-		cache_warn_memory(st->cache, r, st->cache->dir);
-	opened = layer_open(st->cache, &st->key, ret, err); /* ours, or who was faster's */
-	if (opened <= 0)
-		return opened;
-	return stage_to_memory(own, &ix, contents, ret); /* the disk is full: its files stay open */
-}
-
 void layer_stage_free(struct layer_stage *st)
 {
 	if (!st)
 		return;
 	if (st->map)
 		munmap(st->map, st->map_len);
-	stage_remove(st);
+	stage_close(st);
 	free(st);
+}
+
+/* ---- commit ---- */
+
+static int tables_map(struct layer_stage *st, uint64_t max_entries, struct layer_index *ret,
+		      struct error *err)
+{
+	struct stat sb;
+	void *map;
+
+	if (fstat(st->table_fd, &sb) < 0)
+		return error_set_errno(err, -errno, "the layer's tables");
+	if (!sb.st_size)
+		return error_set(err, -EBADMSG, "the indexer left no tables");
+	map = mmap(NULL, (size_t)sb.st_size, PROT_READ, MAP_PRIVATE, st->table_fd, 0);
+	if (map == MAP_FAILED)
+		return error_set_errno(err, -errno, "the layer's tables");
+	st->map = map;
+	st->map_len = (size_t)sb.st_size;
+	return layer_index_validate(st->map, st->map_len, max_entries, ret, err);
+}
+
+static void meta_make(const struct layer_stage *st, const struct layer_index *ix,
+		      struct layer_meta *ret)
+{
+	const struct layer_index_header *h = &ix->header;
+
+	*ret = (struct layer_meta){.key = st->key, .blob = st->blob, .header = *h};
+	ret->sums[TABLE_ENTRIES] = cache_crc64(0, ix->entries, h->n_entries * sizeof(*ix->entries));
+	ret->sums[TABLE_ENTRIES] = cache_crc64(ret->sums[TABLE_ENTRIES], ix->heap, h->heap_bytes);
+	ret->sums[TABLE_CHUNKS] = cache_crc64(0, ix->chunks, h->n_chunks * sizeof(*ix->chunks));
+	ret->sums[TABLE_SPANS] = cache_crc64(0, ix->spans, h->n_spans * sizeof(*ix->spans));
+	ret->sums[TABLE_WINDOWS] = cache_crc64(0, ix->windows, h->window_bytes);
+}
+
+static int files_write(struct layer_stage *st, const struct layer_index *ix,
+		       const struct layer_meta *meta)
+{
+	const struct layer_index_header *h = &ix->header;
+	struct cache *c = st->cache;
+	uint8_t bytes[LAYER_META_BYTES];
+	int d = st->tmp.fd, r;
+
+	r = cache_write_new(c, d, "entries", (const void *[]){ix->entries, ix->heap},
+			    (size_t[]){h->n_entries * sizeof(*ix->entries), h->heap_bytes}, 2);
+	if (r >= 0)
+		r = cache_write_new(c, d, "chunks", (const void *[]){ix->chunks},
+				    (size_t[]){h->n_chunks * sizeof(*ix->chunks)}, 1);
+	if (r >= 0)
+		r = cache_write_new(c, d, "spans", (const void *[]){ix->spans},
+				    (size_t[]){h->n_spans * sizeof(*ix->spans)}, 1);
+	if (r >= 0)
+		r = cache_write_new(c, d, "windows", (const void *[]){ix->windows},
+				    (size_t[]){h->window_bytes}, 1);
+	if (r < 0)
+		return r;
+	layer_meta_encode(meta, bytes);
+	return cache_write_new(c, d, "meta", (const void *[]){bytes}, (size_t[]){sizeof(bytes)}, 1);
+}
+
+static int stage_publish(struct layer_stage *st, const struct layer_index *ix,
+			 const struct layer_meta *meta, bool contents)
+{
+	struct cache *c = st->cache;
+	const struct seam *s = c->seam;
+	int r = s->ftruncate(s, st->data_fd, ix->header.device_bytes);
+
+	if (r >= 0)
+		r = files_write(st, ix, meta);
+	if (r >= 0)
+		r = present_create(c, st->tmp.fd, &st->key, ix->header.n_chunks, contents);
+	if (r >= 0)
+		r = s->unlinkat(s, st->tmp.fd, "tables", 0);
+	return r < 0 ? r : cache_tmp_publish(c, &st->tmp, c->sub_fd[SUB_LAYERS], st->key.hex);
+}
+
+/* The staged files stay open without a name; the layer lives as long as this process has it. */
+static int stage_to_memory(struct layer_stage *st, const struct layer_index *ix,
+			   const struct layer_meta *meta, bool contents, struct layer **ret)
+{
+	int r;
+
+	contents = contents && !st->discards;
+	r = contents ? seam_real()->ftruncate(seam_real(), st->data_fd, ix->header.device_bytes)
+		     : 0;
+
+	if (r >= 0)
+		r = layer_from_memory(st->cache, meta, ix, st->map, st->map_len,
+				      contents ? st->data_fd : -1, contents, ret);
+	if (r < 0)
+		return r;
+	st->map = NULL;
+	if (contents)
+		st->data_fd = -1;
+	return 0;
+}
+
+int layer_stage_commit(struct layer_stage *stage, bool contents, uint64_t max_entries,
+		       struct layer **ret, struct error *err)
+{
+	_cleanup_(layer_stage_freep) struct layer_stage *st = stage;
+	struct layer_meta meta;
+	struct layer_index ix;
+	int r = tables_map(st, max_entries, &ix, err);
+
+	if (r < 0)
+		return r;
+	meta_make(st, &ix, &meta);
+	if (st->tmp.fd >= 0) {
+		r = stage_publish(st, &ix, &meta, contents);
+		if (r >= 0 && contents)
+			atomic_fetch_add(&st->cache->stored_bytes, ix.header.device_bytes);
+		if (r >= 0 || r == -EEXIST || r == -ENOTEMPTY) {
+			int opened = layer_open(st->cache, &st->key, ret, err);
+
+			if (opened <= 0)
+				return opened;
+			/* What stood in the way was damaged and is gone now. */
+			r = st->tmp.fd < 0
+				    ? -EIO
+				    : cache_tmp_publish(st->cache, &st->tmp,
+							st->cache->sub_fd[SUB_LAYERS], st->key.hex);
+			if (r >= 0 && !layer_open(st->cache, &st->key, ret, err))
+				return 0;
+		}
+		cache_disk_failed(st->cache, r);
+	}
+	r = stage_to_memory(st, &ix, &meta, contents, ret);
+	return r < 0 ? error_set_errno(err, r, "no memory for a layer's tables") : 0;
 }

@@ -1,36 +1,52 @@
 /* SPDX-License-Identifier: MIT */
 #include "cache/planner.h"
 
-#define WINDOW_MIN (64u << 10)
-#define WINDOW_MAX (8u << 20)
-#define RTT_GUESS_NS UINT64_C(20000000)
-#define RATE_GUESS UINT64_C(12500000)
-#define CHEAP_SHARE 2 /* neighbours may cost up to half a round trip */
+#define GUESS_RTT_NS UINT64_C(20000000)
+#define GUESS_BYTES_PER_S UINT64_C(12500000)
+#define RATE_BYTES_MIN (UINT64_C(64) << 10)
+#define SECOND_NS UINT64_C(1000000000)
 
 void link_model_init(struct link_model *m)
 {
-	*m = (struct link_model){.rtt_ns = RTT_GUESS_NS, .bytes_per_s = RATE_GUESS};
+	*m = (struct link_model){.rtt_ns = GUESS_RTT_NS, .bytes_per_s = GUESS_BYTES_PER_S};
 }
 
-static uint64_t smooth(uint64_t old, uint64_t now)
+/* A guess is replaced, a measurement moves by a quarter. */
+static void smooth(uint64_t *value, bool *measured, uint64_t seen)
 {
-	return old - old / 4 + now / 4;
+	*value = *measured ? *value - *value / 4 + seen / 4 : seen;
+	*measured = true;
 }
 
 void link_model_observe(struct link_model *m, uint64_t first_byte_ns, uint64_t bytes,
 			uint64_t transfer_ns)
 {
 	if (first_byte_ns)
-		m->rtt_ns = smooth(m->rtt_ns, first_byte_ns);
-	/* A short transfer says more about buffers than about the link. */
-	if (bytes >= WINDOW_MIN && transfer_ns)
-		m->bytes_per_s = smooth(m->bytes_per_s,
-					(uint64_t)((double)bytes * 1e9 / (double)transfer_ns));
+		smooth(&m->rtt_ns, &m->rtt_measured, first_byte_ns);
+	if (transfer_ns && bytes >= RATE_BYTES_MIN)
+		smooth(&m->bytes_per_s, &m->rate_measured,
+		       (uint64_t)((double)bytes * (double)SECOND_NS / (double)transfer_ns) + 1);
 }
 
-static uint64_t span_bytes(const struct layer_index *index, uint64_t first, uint64_t last)
+static uint64_t cheap_bytes(const struct link_model *m)
 {
-	return index->spans[last].in_end - index->spans[first].in_off;
+	double bytes = (double)m->bytes_per_s * (double)m->rtt_ns / (double)SECOND_NS;
+
+	return bytes >= (double)PLANNER_WINDOW_MAX ? PLANNER_WINDOW_MAX : (uint64_t)bytes;
+}
+
+/* A read runs on when it begins at, or shares its first span with, what was fetched last. */
+static bool window_move(struct planner *p, uint64_t need_first)
+{
+	bool runs_on = p->next_span && need_first <= p->next_span && need_first + 1 >= p->next_span;
+
+	if (!p->window_bytes)
+		p->window_bytes = PLANNER_WINDOW_FIRST;
+	else if (runs_on)
+		p->window_bytes = min_u64(2 * p->window_bytes, PLANNER_WINDOW_MAX);
+	else
+		p->window_bytes = max_u64(p->window_bytes / 2, PLANNER_WINDOW_MIN);
+	return runs_on;
 }
 
 void planner_plan(struct planner *p, const struct layer_index *index, const struct link_model *link,
@@ -38,21 +54,15 @@ void planner_plan(struct planner *p, const struct layer_index *index, const stru
 		  bool (*is_wanted)(void *userdata, uint64_t span), void *userdata,
 		  uint64_t max_bytes, struct plan *ret)
 {
-	uint64_t cheap =
-		(uint64_t)((double)link->rtt_ns / 1e9 / CHEAP_SHARE * (double)link->bytes_per_s);
-	struct plan plan = {need_first, need_last};
-	uint64_t budget;
+	const struct layer_span *spans = index->spans;
+	uint64_t from = spans[need_first].in_off, last = need_last, extra, end;
 
-	if (need_first <= p->next_span && need_first + 4 >= p->next_span && p->next_span)
-		p->window_bytes = min_u64(max_u64(p->window_bytes * 2, WINDOW_MIN), WINDOW_MAX);
-	else
-		p->window_bytes = p->window_bytes / 2;
-	budget = min_u64(max_bytes, span_bytes(index, need_first, need_last) +
-					    max_u64(p->window_bytes, min_u64(cheap, WINDOW_MAX)));
-	while (plan.last + 1 < index->header.n_spans &&
-	       span_bytes(index, plan.first, plan.last + 1) <= budget &&
-	       is_wanted(userdata, plan.last + 1))
-		plan.last++;
-	p->next_span = plan.last + 1;
-	*ret = plan;
+	extra = window_move(p, need_first) ? p->window_bytes
+					   : min_u64(p->window_bytes, cheap_bytes(link));
+	end = spans[need_last].in_end + extra; /* both are bounded by the blob and the window */
+	while (last + 1 < index->header.n_spans && spans[last + 1].in_end <= end &&
+	       spans[last + 1].in_end - from <= max_bytes && is_wanted(userdata, last + 1))
+		last++;
+	p->next_span = last + 1;
+	*ret = (struct plan){need_first, last};
 }

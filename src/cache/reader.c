@@ -1,34 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests. The fast path asks of every chunk under a request: present? verified by this process?
- * and then is one pread, fenced by the layer's generation: an eviction in between clears bits
- * before it bumps the generation and punches after, so that a reader who saw the bits and the same
- * generation before and after its pread has read the bytes.
+ * The front of the reader. What is ready and in memory is answered by the thread that asks: two
+ * looks at a few bytes and one pread, no lock, no allocation. A little that only has to be verified
+ * is verified at once; everything else is parked (parked.c) until flights (flight.c) have brought
+ * it.
  */
 #include "cache/reader_impl.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <sys/uio.h>
+#include <time.h>
 
-#define VERIFY_INLINE (2u << 20) /* bytes hashed by the asking thread; more goes to the pool */
-#define PIECE (256u << 10)
+#define READ_DEADLINE_NS (30 * NS_PER_S)
+#define READ_PIECE_BYTES (1u << 20)
+#define CANCEL_POLL_NS (50 * NS_PER_MS)
 
-enum { TRY_FETCH = 1, TRY_DISK = 2 };
-
-void reader_count(struct reader *r, struct reader_layer_state *l, size_t off, uint64_t n)
-{
-	counter_add((_Atomic uint64_t *)((uint8_t *)r->o.counters + off), n);
-	if (l->counters)
-		counter_add((_Atomic uint64_t *)((uint8_t *)l->counters + off), n);
-}
-
-void reader_error_set(struct reader *r, const char *text)
+void reader_failed(struct reader *r, const char *text)
 {
 	pthread_mutex_lock(&r->lock);
 	snprintf(r->last_error, sizeof(r->last_error), "%s", text);
 	pthread_mutex_unlock(&r->lock);
+	if (log_limit_pass(&r->error_log, reader_now(r), NS_PER_S))
+		log_write(r->log, LOG_WARN, "%s", text);
 }
 
 void reader_last_error(struct reader *r, char *buf, size_t n)
@@ -38,255 +32,141 @@ void reader_last_error(struct reader *r, char *buf, size_t n)
 	pthread_mutex_unlock(&r->lock);
 }
 
-int job_begin(struct reader *r, void (*fn)(void *arg), void *arg)
+/* ---- at once ---- */
+
+/* The claimed chunks under a range; false when one is absent, or when they are too many bytes. */
+static bool few_claimed(const struct layer_state *ls, uint64_t dev_off, uint64_t end,
+			uint64_t *first, uint64_t *last)
 {
-	int e;
+	const struct layer_index *ix = ls->index;
+	uint64_t bytes = 0;
 
-	pthread_mutex_lock(&r->lock);
-	r->busy++;
-	pthread_mutex_unlock(&r->lock);
-	e = work_submit(r->o.pool, WORK_DEMAND, fn, arg);
-	if (e < 0)
-		job_end(r);
-	return e;
-}
+	for (uint64_t i = layer_index_chunk_at(ix, dev_off);
+	     i < ix->header.n_chunks && ix->chunks[i].dev_off < end; i++) {
+		enum chunk_state st = layer_chunk_state(ls->conf.layer, i);
 
-void job_end(struct reader *r)
-{
-	pthread_mutex_lock(&r->lock);
-	if (!--r->busy)
-		pthread_cond_broadcast(&r->idle);
-	pthread_mutex_unlock(&r->lock);
-}
-
-/* ---- verification of what the cache claims ---- */
-
-/* After an eviction anywhere our knowledge is of another generation: start over. */
-static void verified_refresh(struct reader_layer_state *l, uint64_t generation)
-{
-	uint64_t seen = atomic_load(&l->verified_generation);
-
-	if (seen == generation ||
-	    !atomic_compare_exchange_strong(&l->verified_generation, &seen, generation))
-		return;
-	for (uint64_t w = 0; w < (l->index->header.n_chunks + 63) / 64; w++)
-		atomic_store(&l->verified[w], 0);
-}
-
-/* 0 verified; TRY_DISK; TRY_FETCH: it was damaged and is gone; -errno. */
-static int chunk_verify(struct reader *r, struct reader_layer_state *l, uint64_t i, int flags)
-{
-	const struct layer_chunk *c = &l->index->chunks[i];
-	_cleanup_(hasher_freep) struct hasher *h = NULL;
-	_cleanup_(freep) uint8_t *buf = malloc(min_u64(c->len, PIECE));
-	struct digest got;
-	int e = buf ? hasher_new(DIGEST_SHA256, &h) : -ENOMEM;
-
-	for (uint32_t at = 0; at < c->len && e >= 0;) {
-		uint32_t n = (uint32_t)min_u64(PIECE, c->len - at);
-
-		e = layer_pread(l->conf.layer, buf, n, c->dev_off + at, flags);
-		if (e >= 0)
-			hasher_update(h, buf, n);
-		at += n;
-	}
-	if (e == -EAGAIN && flags)
-		return TRY_DISK;
-	if (e == -ENOMEM)
-		return e;
-	if (e >= 0) {
-		hasher_final(h, &got);
-		if (!memcmp(got.bytes, c->digest, 32)) {
-			bit_set(l->verified, i);
-			return 0;
-		}
-	}
-	if (!layer_has_chunk(l->conf.layer, i))
-		return TRY_FETCH; /* evicted under us: nothing was damaged */
-	log_write(r->o.log, LOG_WARN,
-		  "layer %.16s...: chunk %llu in the cache is damaged; it is fetched again",
-		  l->conf.layer->key.hex, (unsigned long long)i);
-	COUNT(r, l, digest_errors, 1);
-	layer_drop_chunk(l->conf.layer, i);
-	return TRY_FETCH;
-}
-
-/* ---- one try ---- */
-
-static int chunks_check(struct reader *r, struct reader_layer_state *l,
-			const struct reader_request *rq, int flags)
-{
-	const struct layer_index *ix = l->index;
-	uint64_t to_verify = 0;
-	int e = 0;
-
-	for (uint64_t i = layer_index_chunk_at(ix, rq->dev_off);
-	     i < ix->header.n_chunks && ix->chunks[i].dev_off < rq->dev_off + rq->len; i++) {
-		if (!layer_has_chunk(l->conf.layer, i))
-			return TRY_FETCH;
-		if (bit_get(l->verified, i))
+		if (st == CHUNK_ABSENT)
+			return false;
+		if (st != CHUNK_CLAIMED)
 			continue;
-		to_verify += ix->chunks[i].len;
-		if (flags && to_verify > VERIFY_INLINE)
-			return TRY_DISK;
-		e = chunk_verify(r, l, i, flags);
-		if (e)
-			return e;
+		if (!bytes)
+			*first = i;
+		*last = i;
+		bytes += ix->chunks[i].len;
 	}
-	return 0;
+	return bytes && bytes <= VERIFY_INLINE_MAX;
 }
 
-/* 0: buf is filled. TRY_FETCH, TRY_DISK, -errno. flags: RWF_NOWAIT for who must not wait. */
-static int request_try(struct reader *r, struct reader_request *rq, int flags)
+static bool verify_inline(struct reader *r, struct layer_state *ls, uint64_t dev_off, uint64_t end)
 {
-	struct reader_layer_state *l = &r->layers[rq->layer];
-
-	for (;;) {
-		uint64_t generation = layer_generation(l->conf.layer);
-		int e;
-
-		verified_refresh(l, generation);
-		e = chunks_check(r, l, rq, flags);
-		if (e)
-			return e;
-		e = layer_pread(l->conf.layer, rq->buf, rq->len, rq->dev_off, flags);
-		if (e == -EAGAIN && flags)
-			return TRY_DISK;
-		if (e < 0)
-			return e;
-		if (layer_generation(l->conf.layer) == generation)
-			return 0;
-	}
-}
-
-/* ---- parked requests ---- */
-
-static void request_answer(struct reader *r, struct reader_request *rq, int e)
-{
-	struct reader_layer_state *l = &r->layers[rq->layer];
-
-	COUNT(r, l, wait_ns, r->o.seam->monotonic_ns(r->o.seam) - rq->start_ns);
-	if (e >= 0)
-		COUNT(r, l, bytes_served, rq->len);
-	else if (e != -EINTR)
-		COUNT(r, l, read_errors, 1);
-	rq->done(rq, e >= 0 ? 0 : e == -EINTR || e == -ETIMEDOUT ? e : -EIO);
-}
-
-/* In a pool thread, where waiting for the disk is allowed. */
-static void request_continue(struct reader *r, struct reader_request *rq)
-{
+	uint64_t first = 0, last = 0;
+	struct flight f;
+	bool claimed;
 	int e;
 
-	do {
-		if (r->o.seam->monotonic_ns(r->o.seam) - rq->start_ns > r->deadline_ns)
-			e = -ETIMEDOUT;
-		else
-			e = request_try(r, rq, 0);
-		if (e == TRY_FETCH)
-			e = flight_join(r, rq);
-		else {
-			request_answer(r, rq, e);
-			return;
-		}
-	} while (e == -EAGAIN);
-	if (e < 0)
-		request_answer(r, rq, e);
+	if (!few_claimed(ls, dev_off, end, &first, &last))
+		return false;
+	pthread_mutex_lock(&r->lock);
+	claimed = flight_claim_verify(r, ls, &f, first, last);
+	pthread_mutex_unlock(&r->lock);
+	if (!claimed)
+		return false;
+	e = verify_run(&f, RWF_NOWAIT);
+	flight_end(&f, 0, false);
+	reader_job_end(r);
+	return e >= 0;
 }
 
-void request_resume(struct reader *r, struct reader_request *rq, int flight_result)
+static bool read_now(struct reader *r, struct layer_state *ls, uint64_t dev_off, void *buf,
+		     uint32_t len)
 {
-	if (flight_result < 0)
-		request_answer(r, rq, flight_result);
-	else
-		request_continue(r, rq);
+	struct layer *l = ls->conf.layer;
+	int e = layer_read(l, dev_off, buf, len, RWF_NOWAIT);
+
+	if (e == LAYER_NOT_READY && verify_inline(r, ls, dev_off, dev_off + len))
+		e = layer_read(l, dev_off, buf, len, RWF_NOWAIT);
+	if (e)
+		return false;
+	layer_touch(l);
+	COUNT(r, ls, reads, 1);
+	COUNT(r, ls, hits, 1);
+	COUNT(r, ls, bytes_served, len);
+	return true;
 }
 
-static void disk_job(void *arg)
-{
-	struct reader_request *rq = arg;
-	struct reader *r = rq->reader;
-
-	request_continue(r, rq);
-	job_end(r);
-}
-
-static bool request_is_inside(const struct reader *r, const struct reader_request *rq)
+static struct layer_state *state_of(struct reader *r, uint32_t layer, uint64_t dev_off,
+				    uint64_t len)
 {
 	uint64_t bytes;
 
-	if (rq->layer >= r->n_layers)
-		return false;
-	bytes = r->layers[rq->layer].index->header.device_bytes;
-	return rq->dev_off <= bytes && rq->len <= bytes - rq->dev_off;
+	if (layer >= r->n_layers)
+		return NULL;
+	bytes = r->layers[layer].index->header.device_bytes;
+	return dev_off <= bytes && len <= bytes - dev_off ? &r->layers[layer] : NULL;
 }
 
 int reader_try(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, uint32_t len)
 {
-	struct reader_request rq = {.layer = layer, .dev_off = dev_off, .len = len, .buf = buf};
-	int e;
+	struct layer_state *ls = state_of(r, layer, dev_off, len);
 
-	if (!request_is_inside(r, &rq))
+	if (!ls)
 		return -EINVAL;
-	e = request_try(r, &rq, RWF_NOWAIT);
-	if (!e) {
-		COUNT(r, &r->layers[layer], reads, 1);
-		COUNT(r, &r->layers[layer], hits, 1);
-		COUNT(r, &r->layers[layer], bytes_served, len);
-	}
-	return e;
+	return read_now(r, ls, dev_off, buf, len) ? 0 : READER_PENDING;
 }
+
+/* ---- or later ---- */
 
 int reader_submit(struct reader *r, struct reader_request *rq)
 {
-	struct reader_layer_state *l;
-	int e = reader_try(r, rq->layer, rq->dev_off, rq->buf, rq->len);
+	struct layer_state *ls = state_of(r, rq->layer, rq->dev_off, rq->len);
+	int e;
 
-	if (!e)
+	if (!ls)
+		return -EINVAL;
+	if (read_now(r, ls, rq->dev_off, rq->buf, rq->len))
 		return 0;
-	if (e == -EINVAL)
-		return e;
-	l = &r->layers[rq->layer];
-	COUNT(r, l, reads, 1);
-	if (e < 0 && e != -EOPNOTSUPP)
-		return -EIO;
-	COUNT(r, l, waits, 1);
-	rq->reader = r;
-	rq->cancelled = false;
-	rq->state = RQ_RUNNING;
-	rq->start_ns = r->o.seam->monotonic_ns(r->o.seam);
-	if (e == TRY_FETCH && flight_join(r, rq) >= 0)
+	COUNT(r, ls, reads, 1);
+	COUNT(r, ls, waits, 1);
+	e = reader_park(r, rq);
+	if (e >= 0)
 		return READER_PENDING;
-	e = job_begin(r, disk_job, rq);
-	return e < 0 ? -EIO : READER_PENDING;
-}
-
-static void cancel_job(void *arg)
-{
-	struct reader_request *rq = arg;
-	struct reader *r = rq->reader;
-
-	request_answer(r, rq, -EINTR);
-	job_end(r);
+	COUNT(r, ls, read_errors, 1);
+	if (e == -ENOTCONN)
+		reader_failed(r, "the data is not in the cache and nothing may be fetched "
+				 "(--offline)");
+	else if (e != -EIO)
+		reader_failed(r, "no memory or thread for a read");
+	return -EIO;
 }
 
 void reader_cancel(struct reader *r, struct reader_request *rq)
 {
-	/* Never answered from here: the caller may hold what done() takes. */
-	if (flight_leave(r, rq))
-		while (job_begin(r, cancel_job, rq) < 0)
-			r->o.seam->sleep_until(r->o.seam,
-					       r->o.seam->monotonic_ns(r->o.seam) + NS_PER_MS);
+	pthread_mutex_lock(&r->lock);
+	if (rq->parked) {
+		rq->parked->cancelled = true;
+		r->some_cancelled = true;
+		pthread_cond_broadcast(&r->changed);
+	}
+	pthread_mutex_unlock(&r->lock);
 }
 
-void reader_deadline_set(struct reader *r, uint64_t deadline_ns)
+/* Under the lock. */
+static void cancel_all(struct reader *r)
 {
-	r->deadline_ns = deadline_ns;
+	atomic_store(&r->cancel, true);
+	for (struct parked *p = r->head; p; p = p->next)
+		p->cancelled = r->some_cancelled = true;
+	pthread_cond_broadcast(&r->changed);
 }
 
 void reader_interrupt(struct reader *r, bool on)
 {
-	atomic_store(&r->cancelled, on);
+	pthread_mutex_lock(&r->lock);
+	if (on)
+		cancel_all(r);
+	else
+		atomic_store(&r->cancel, false);
+	pthread_mutex_unlock(&r->lock);
 }
 
 /* ---- blocking reads ---- */
@@ -312,82 +192,86 @@ static void waiter_done(struct reader_request *rq, int result)
 static int waiter_wait(struct reader *r, struct reader_request *rq, struct waiter *w,
 		       const atomic_bool *cancel)
 {
-	bool left = false;
-
 	pthread_mutex_lock(&w->lock);
 	while (!w->is_done) {
-		uint64_t at = r->o.seam->monotonic_ns(r->o.seam) + 100 * NS_PER_MS;
-		struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S),
-				      .tv_nsec = (long)(at % NS_PER_S)};
+		struct timespec ts;
 
+		clock_gettime(CLOCK_MONOTONIC, &ts);
+		ts.tv_nsec += (long)CANCEL_POLL_NS;
+		ts.tv_sec += ts.tv_nsec / (long)NS_PER_S;
+		ts.tv_nsec %= (long)NS_PER_S;
 		pthread_cond_clockwait(&w->done, &w->lock, CLOCK_MONOTONIC, &ts);
-		if (!w->is_done && !left && cancel && atomic_load(cancel)) {
-			left = true;
-			pthread_mutex_unlock(&w->lock);
-			reader_cancel(r, rq);
-			pthread_mutex_lock(&w->lock);
-		}
+		if (w->is_done || !cancel || !atomic_load(cancel))
+			continue;
+		pthread_mutex_unlock(&w->lock); /* done() takes it while the reader's may be held */
+		reader_cancel(r, rq);
+		pthread_mutex_lock(&w->lock);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return w->result;
+}
+
+static int read_error(struct reader *r, int e, struct error *err)
+{
+	char why[512];
+
+	if (e == -EINTR)
+		return error_set(err, -ECANCELED, "interrupted");
+	if (e == -EINVAL)
+		return error_set(err, e, "read outside a layer's device");
+	reader_last_error(r, why, sizeof(why));
+	return error_set(err, e, "%s", why[0] ? why : "the data can't be read");
 }
 
 int reader_read(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, size_t len,
 		const atomic_bool *cancel, struct error *err)
 {
 	struct waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
-	char why[512];
 	int e = 0;
 
-	for (size_t at = 0; at < len && e >= 0;) {
+	for (size_t at = 0; at < len && e >= 0; at += READ_PIECE_BYTES) {
 		struct reader_request rq = {.layer = layer,
 					    .dev_off = dev_off + at,
-					    .len = (uint32_t)min_u64(len - at, 1 << 20),
+					    .len = (uint32_t)min_u64(len - at, READ_PIECE_BYTES),
 					    .buf = (uint8_t *)buf + at,
 					    .done = waiter_done,
 					    .userdata = &w};
 
+		if (cancel && atomic_load(cancel))
+			return read_error(r, -EINTR, err);
 		w.is_done = false;
 		e = reader_submit(r, &rq);
 		if (e == READER_PENDING)
 			e = waiter_wait(r, &rq, &w, cancel);
-		at += rq.len;
 	}
-	if (e >= 0)
-		return 0;
-	if (e == -EINTR)
-		return error_set(err, -ECANCELED, "interrupted");
-	reader_last_error(r, why, sizeof(why));
-	return error_set(err, e, "can't read: %s",
-			 why[0] ? why : "the data is not in the cache and can't be fetched");
+	return e < 0 ? read_error(r, e, err) : 0;
 }
 
 /* ---- life ---- */
 
 int reader_new(const struct reader_options *o, struct reader **ret, struct error *err)
 {
-	_cleanup_(reader_freep) struct reader *r =
-		calloc(1, sizeof(*r) + o->n_layers * sizeof(r->layers[0]));
+	struct reader *r = calloc(1, sizeof(*r) + o->n_layers * sizeof(r->layers[0]));
 
 	if (!r)
-		return -ENOMEM;
-	r->o = *o;
+		return error_set(err, -ENOMEM, "no memory for a reader");
+	r->seam = o->seam;
+	r->log = o->log;
+	r->counters = o->counters;
+	r->pool = o->pool;
 	r->deadline_ns = o->deadline_ns ? o->deadline_ns : READ_DEADLINE_NS;
+	r->n_layers = o->n_layers;
 	pthread_mutex_init(&r->lock, NULL);
-	pthread_cond_init(&r->idle, NULL);
-	for (; r->n_layers < o->n_layers; r->n_layers++) {
-		struct reader_layer_state *l = &r->layers[r->n_layers];
+	pthread_cond_init(&r->changed, NULL);
+	for (uint32_t i = 0; i < o->n_layers; i++) {
+		struct layer_state *ls = &r->layers[i];
 
-		l->conf = o->layers[r->n_layers];
-		l->index = layer_tables(l->conf.layer);
-		l->counters = o->per_layer ? &o->per_layer[r->n_layers] : NULL;
-		l->verified_generation = layer_generation(l->conf.layer);
-		link_model_init(&l->link);
-		l->verified = calloc((l->index->header.n_chunks + 63) / 64 + 1, 8);
-		if (!l->verified)
-			return error_set(err, -ENOMEM, "no memory for a reader");
+		ls->conf = o->layers[i];
+		ls->index = layer_tables(ls->conf.layer);
+		ls->counters = o->per_layer ? &o->per_layer[i] : NULL;
+		link_model_init(&ls->link);
 	}
-	*ret = steal_ptr(r);
+	*ret = r;
 	return 0;
 }
 
@@ -395,14 +279,16 @@ void reader_free(struct reader *r)
 {
 	if (!r)
 		return;
-	atomic_store(&r->cancelled, true);
 	pthread_mutex_lock(&r->lock);
-	while (r->busy)
-		pthread_cond_wait(&r->idle, &r->lock);
+	r->stopping = true;
+	cancel_all(r);
+	while (r->jobs || r->head || r->delayed)
+		pthread_cond_wait(&r->changed, &r->lock);
+	pthread_cond_broadcast(&r->changed);
 	pthread_mutex_unlock(&r->lock);
-	for (uint32_t i = 0; i < r->n_layers; i++)
-		free((void *)r->layers[i].verified);
-	pthread_cond_destroy(&r->idle);
+	if (r->timer_runs)
+		pthread_join(r->timer, NULL);
+	pthread_cond_destroy(&r->changed);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
 }

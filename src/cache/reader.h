@@ -23,8 +23,6 @@
 #include "prof/counters.h"
 #include "registry/blob.h"
 
-#define READ_DEADLINE_NS (30 * NS_PER_S)
-
 enum { READER_PENDING = 1 };
 
 struct reader_layer {
@@ -56,17 +54,15 @@ struct reader_request {
 	uint64_t dev_off;
 	uint32_t len; /* <= 1 MiB; may cross chunks and holes */
 	void *buf;    /* len bytes; filled before done() */
-	/* Called once from a pool thread when reader_submit() returned READER_PENDING:
-	 * 0 = buf is filled; else -EIO, -ETIMEDOUT, -EINTR (cancelled). Must not block. */
+	/* Called once, when reader_submit() returned READER_PENDING (perhaps before it has), from a
+	 * thread of the pool or of the reader, never from inside reader_submit() or
+	 * reader_cancel(). 0 = buf is filled; else -EIO, -ETIMEDOUT, -EINTR (cancelled). Must not
+	 * block; may free the request. */
 	void (*done)(struct reader_request *rq, int result);
 	void *userdata;
-	/* the reader's own */
-	struct reader_request *next;
+	/* the reader's own: NULL before it is submitted for the first time */
 	struct reader *reader;
-	uint64_t start_ns;
-	uint32_t state;
-	bool cancelled;
-	int result;
+	struct parked *parked;
 };
 
 /* Fills buf and counts a hit when that needs no waiting: 0; anything else: submit a request. */
@@ -74,11 +70,11 @@ int reader_try(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, ui
 /* 0: filled, done() will not be called. READER_PENDING. -EINVAL: outside the device. -EIO. */
 int reader_submit(struct reader *r, struct reader_request *rq);
 /* The request's task is dying: done(-EINTR) soon, unless it is being answered already. The shared
- * fetch goes on. Any thread; rq must still be alive (the caller serialises with its done()). */
+ * fetch goes on. Any thread; rq must still be alive (the caller serialises with its done()). Does
+ * nothing to a request that is not parked yet. */
 void reader_cancel(struct reader *r, struct reader_request *rq);
-/* From now on reads may take this long. Not while reads are under way. */
-void reader_deadline_set(struct reader *r, uint64_t deadline_ns);
-/* While it is on, fetches end soon and new ones fail at once: for who wants to get out. */
+/* While it is on, what is parked is given up, fetches end soon and new ones fail at once: for who
+ * wants to get out. */
 void reader_interrupt(struct reader *r, bool on);
 /* Blocking convenience for callers that are not a FUSE thread or a pool job. */
 int reader_read(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, size_t len,

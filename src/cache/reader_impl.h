@@ -1,65 +1,162 @@
 /* SPDX-License-Identifier: MIT */
-/* What reader.c (requests) and fetch.c (flights) share. */
+/*
+ * The reader's inside. Three kinds of things, all under one lock, which is never held over I/O:
+ *
+ *   parked   a request that could not be answered at once. It waits on flights; when the last of
+ *            them is over it is looked at again: answered, or parked on new flights.
+ *   flight   work that makes chunks ready: FETCH (spans from the blob) or VERIFY (chunks that the
+ *            cache claims to have). No two flights of a layer overlap; that is the single flight.
+ *   wait     a parked request's place in a flight. A fetch hands chunks out as they arrive, so a
+ *            wait ends when its last chunk is there and not when the whole flight is over.
+ *
+ * A request is answered exactly once, by whoever takes it off the reader's list: the thread that
+ * ends its last flight, or the timer thread (deadlines, cancellations). While a thread fills a
+ * request's buffer the request is busy and nobody else answers it.
+ */
 #ifndef MORSEL_CACHE_READER_IMPL_H
 #define MORSEL_CACHE_READER_IMPL_H
 
 #include <pthread.h>
-#include "cache/cache_impl.h"
+#include "cache/layer_impl.h"
 #include "cache/planner.h"
 #include "cache/reader.h"
 
-#define FETCH_BYTES_MAX (8u << 20) /* compressed, one request; more only when one read needs it */
+#define FETCH_BYTES_MAX (UINT64_C(8) << 20) /* compressed, one request; more only when needed */
+#define SPANS_BYTES_MAX                                                                            \
+	(UINT64_C(128) << 20)	       /* compressed, what one chunk may need: else refused */
+#define VERIFY_BYTES_MAX (512u << 10)  /* one job's share: two cores share a big read */
+#define VERIFY_INLINE_MAX (256u << 10) /* verified by the thread that asked, if in memory */
+#define RETRY_NS (500 * NS_PER_MS)     /* between two tries for a span that failed */
+#define N_FAILURES 16
 
-/* A fetch under way: spans [first, last] of a layer, and who waits for it. */
-struct flight {
-	struct flight *next;
-	struct reader *reader;
-	struct reader_layer_state *layer;
-	uint64_t first, last;
-	struct reader_request *waiters;
+enum flight_kind { FLIGHT_FETCH, FLIGHT_VERIFY };
+
+struct flight;
+struct parked;
+
+struct wait {
+	struct wait *next;
+	struct parked *p;
+	uint64_t first, last; /* chunks */
 };
 
-struct reader_layer_state {
+struct chunk_range {
+	uint64_t first, last;
+	bool any;
+};
+
+struct flight {
+	struct flight *next; /* in the layer's list; when delayed also in the reader's */
+	struct flight *next_delayed;
+	struct reader *r;
+	struct layer_state *ls;
+	enum flight_kind kind;
+	uint64_t chunk_first, chunk_last; /* VERIFY */
+	uint64_t first, last;		  /* FETCH: spans */
+	uint64_t need_last;		  /* FETCH: what follows is read ahead */
+	uint64_t start_ns;		  /* while it is delayed: not before */
+	struct wait *waits;
+	struct chunk_range bad; /* chunks that don't match their digests */
+};
+
+struct failure {
+	uint64_t first, last; /* spans */
+	uint64_t until_ns;
+};
+
+struct layer_state {
 	struct reader_layer conf;
 	const struct layer_index *index;
-	struct counters *counters;  /* of this layer; NULL = not wanted */
-	_Atomic uint64_t *verified; /* one bit a chunk: by this process, this generation */
-	_Atomic uint64_t verified_generation;
-	struct link_model link; /* under the reader's lock, as planner */
+	struct counters *counters; /* of this layer, or NULL */
+	/* under the reader's lock, all of these */
+	struct link_model link;
 	struct planner planner;
-	struct flight *flights; /* under the reader's lock */
+	struct flight *flights;
+	struct failure failures[N_FAILURES];
+	unsigned next_failure;
+};
+
+struct parked {
+	struct parked *prev,
+		*next; /* the reader's list: by deadline, since all wait equally long */
+	struct reader *r;
+	struct reader_request *rq; /* NULL: answered */
+	struct layer_state *ls;
+	uint64_t start_ns, deadline_ns;
+	unsigned waits, refs, rounds;
+	bool busy, cancelled;
+	int result; /* of what it waited for */
 };
 
 struct reader {
-	struct reader_options o;
+	const struct seam *seam;
+	const struct log *log;
+	struct counters *counters;
+	struct work_pool *pool;
 	uint64_t deadline_ns;
+	atomic_bool cancel; /* ends fetches: interrupted, or being freed */
+	bool stopping;	    /* under lock, as all below */
 	pthread_mutex_t lock;
-	pthread_cond_t idle;
-	unsigned busy;	       /* jobs that are queued or run; under lock */
-	atomic_bool cancelled; /* reader_free() was called */
-	char last_error[512];  /* under lock */
-	struct log_limit error_log;
+	pthread_cond_t changed; /* for the timer thread and reader_free() */
+	pthread_t timer;
+	bool timer_runs;
+	unsigned jobs; /* queued or running */
+	struct parked *head, *tail;
+	bool some_cancelled;
+	struct flight *delayed;
+	char last_error[512];
+	struct log_limit error_log, digest_log;
 	uint32_t n_layers;
-	struct reader_layer_state layers[];
+	struct layer_state layers[];
 };
 
-enum request_state { RQ_FREE, RQ_ATTACHED, RQ_RUNNING };
+#define COUNT(r, ls, name, n)                                                                      \
+	do {                                                                                       \
+		counter_add(&(r)->counters->name, n);                                              \
+		if ((ls)->counters)                                                                \
+			counter_add(&(ls)->counters->name, n);                                     \
+	} while (0)
 
-void reader_count(struct reader *r, struct reader_layer_state *l, size_t counter_offset,
-		  uint64_t n);
-#define COUNT(r, l, name, n) reader_count(r, l, offsetof(struct counters, name), n)
+static inline uint64_t reader_now(const struct reader *r)
+{
+	return r->seam->monotonic_ns(r->seam);
+}
 
-/* Attaches rq to the flight that brings its first missing chunk, starting one when there is none.
- * 0: attached. -errno: nothing could be started, rq is the caller's still. */
-int flight_join(struct reader *r, struct reader_request *rq);
-/* Takes rq off its flight; false when it is being answered already. */
-bool flight_leave(struct reader *r, struct reader_request *rq);
-/* Tries again to answer a request whose flight ended; answers or re-attaches it. */
-void request_resume(struct reader *r, struct reader_request *rq, int flight_result);
+/* ---- parked.c ---- */
 
-/* A job that keeps the reader alive until job_end(). */
-int job_begin(struct reader *r, void (*fn)(void *arg), void *arg);
-void job_end(struct reader *r);
-void reader_error_set(struct reader *r, const char *text);
+/* Takes the request over. 0, or -errno: it is still the caller's. */
+int reader_park(struct reader *r, struct reader_request *rq);
+/* One of its waits is over: it goes on when that was the last, or when it failed. may_block: this
+ * thread may wait for the disk and call done(); else a job does. */
+void parked_wait_over(struct reader *r, struct parked *p, bool may_block);
+/* The thread that answers what has waited long enough, or was cancelled. */
+void *reader_timer(void *arg);
+
+/* ---- flight.c ---- */
+
+/* Under the lock. Puts p into the flights that bring what it lacks, making new ones, which are
+ * added to the list at *ret_new (by next_delayed) and must be started, without the lock, whatever
+ * is returned. -ENOTCONN: offline. -EIO: it failed a moment ago. -ENOMEM. */
+int flights_plan(struct parked *p, struct flight **ret_new);
+void flights_start(struct reader *r, struct flight *list);
+/* Under the lock: a VERIFY flight over these chunks in the caller's memory, unless one of them is
+ * in a flight. Ends by flight_end() and reader_job_end(). */
+bool flight_claim_verify(struct reader *r, struct layer_state *ls, struct flight *f, uint64_t first,
+			 uint64_t last);
+/* Chunks below `progress` have been dealt with: requests that waited only for those go on. */
+void flight_progress(struct flight *f, uint64_t progress, bool may_block);
+/* Takes the flight off its list; every request still waiting goes on, or fails with result. */
+void flight_end(struct flight *f, int result, bool may_block);
+/* A flight that was never started. */
+void flight_cancel(struct flight *f);
+void reader_job_end(struct reader *r);
+
+/* ---- fetch.c, verify.c: what a flight does ---- */
+
+int fetch_run(struct flight *f);
+int verify_run(struct flight *f, int flags);
+
+/* Remembers why, and says it, at most once a second. */
+void reader_failed(struct reader *r, const char *text);
 
 #endif

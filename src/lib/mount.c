@@ -118,10 +118,6 @@ int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_
 		.control = mount_report,
 		.control_userdata = &mc,
 	};
-	/* The kernel follows a failed read-ahead with a read of the very page: each gets half. */
-	reader_deadline_set(
-		img->reader,
-		(img->m->o.read_deadline_ns ? img->m->o.read_deadline_ns : READ_DEADLINE_NS) / 2);
 	r = context_check(img->m, &err);
 	if (r >= 0)
 		r = fs_mount(&p, &fs, &err);

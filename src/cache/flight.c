@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/* Which flights a request needs, and what happens to its waits in them. */
+#include "cache/reader_impl.h"
+
+#include <errno.h>
+
+#define SUBMIT_RETRY_NS (10 * NS_PER_MS)
+
+/* ---- planning: under the lock ---- */
+
+static bool flight_has_chunk(const struct flight *f, const struct layer_index *ix, uint64_t i)
+{
+	if (f->kind == FLIGHT_VERIFY)
+		return f->chunk_first <= i && i <= f->chunk_last;
+	return f->first <= ix->chunks[i].span_last && ix->chunks[i].span <= f->last;
+}
+
+static struct flight *flight_of_chunk(const struct layer_state *ls, uint64_t i)
+{
+	for (struct flight *f = ls->flights; f; f = f->next)
+		if (flight_has_chunk(f, ls->index, i))
+			return f;
+	return NULL;
+}
+
+static bool span_in_fetch(const struct layer_state *ls, uint64_t span)
+{
+	for (const struct flight *f = ls->flights; f; f = f->next)
+		if (f->kind == FLIGHT_FETCH && f->first <= span && span <= f->last)
+			return true;
+	return false;
+}
+
+/* A span in which no chunk starts is no reason to stop: the way leads through it. */
+static bool span_is_wanted(void *userdata, uint64_t span)
+{
+	const struct layer_state *ls = userdata;
+	const struct layer_index *ix = ls->index;
+	uint64_t first = layer_chunk_at_span(ix, span), i = first;
+
+	if (span_in_fetch(ls, span))
+		return false;
+	for (; i < ix->header.n_chunks && ix->chunks[i].span == span; i++)
+		if (layer_chunk_state(ls->conf.layer, i) == CHUNK_ABSENT)
+			return true;
+	return i == first;
+}
+
+static int wait_add(struct flight *f, struct parked *p, uint64_t i)
+{
+	struct wait *w = f->waits;
+
+	if (w && w->p == p) { /* its waits are added in one go, so that only the first can be its */
+		w->last = i;
+		return 0;
+	}
+	w = malloc(sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	*w = (struct wait){.next = f->waits, .p = p, .first = i, .last = i};
+	f->waits = w;
+	p->waits++;
+	p->refs++;
+	return 0;
+}
+
+static struct flight *flight_new(struct reader *r, struct layer_state *ls, enum flight_kind kind)
+{
+	struct flight *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->r = r;
+	f->ls = ls;
+	f->kind = kind;
+	f->next = ls->flights;
+	ls->flights = f;
+	return f;
+}
+
+/* What failed a moment ago fails at once: however many ask, it is tried twice a second. (The kernel
+ * repeats a failed read-ahead page by page, and would wait for every one of them.) */
+static bool has_just_failed(const struct parked *p, const struct layer_chunk *c)
+{
+	const struct failure *fs = p->ls->failures;
+	uint64_t now = reader_now(p->r);
+
+	for (size_t i = 0; i < N_FAILURES; i++)
+		if (fs[i].first <= c->span_last && c->span <= fs[i].last && now < fs[i].until_ns)
+			return true;
+	return false;
+}
+
+/* A new fetch for chunk i and those after it that this read wants and that follow on directly. */
+static struct flight *fetch_new(struct parked *p, uint64_t i, uint64_t end)
+{
+	struct layer_state *ls = p->ls;
+	const struct layer_index *ix = ls->index;
+	uint64_t first = ix->chunks[i].span, last = ix->chunks[i].span_last;
+	struct flight *f;
+	struct plan plan;
+
+	for (uint64_t k = i + 1; k < end; k++) {
+		const struct layer_chunk *c = &ix->chunks[k];
+
+		if (layer_chunk_state(ls->conf.layer, k) != CHUNK_ABSENT || c->span > last + 1 ||
+		    flight_of_chunk(ls, k) ||
+		    ix->spans[c->span_last].in_end - ix->spans[first].in_off > FETCH_BYTES_MAX)
+			break;
+		last = max_u64(last, c->span_last);
+	}
+	planner_plan(&ls->planner, ix, &ls->link, first, last, span_is_wanted, ls, FETCH_BYTES_MAX,
+		     &plan);
+	f = flight_new(p->r, ls, FLIGHT_FETCH);
+	if (f) {
+		f->first = plan.first;
+		f->last = plan.last;
+		f->need_last = last;
+	}
+	return f;
+}
+
+/* A new verification of chunk i and those after it that this read wants. */
+static struct flight *verify_new(struct parked *p, uint64_t i, uint64_t end)
+{
+	struct layer_state *ls = p->ls;
+	const struct layer_index *ix = ls->index;
+	uint64_t last = i, bytes = ix->chunks[i].len;
+	struct flight *f;
+
+	for (uint64_t k = i + 1; k < end; k++) {
+		bytes += ix->chunks[k].len;
+		if (bytes > VERIFY_BYTES_MAX ||
+		    layer_chunk_state(ls->conf.layer, k) != CHUNK_CLAIMED || flight_of_chunk(ls, k))
+			break;
+		last = k;
+	}
+	f = flight_new(p->r, ls, FLIGHT_VERIFY);
+	if (f) {
+		f->chunk_first = i;
+		f->chunk_last = last;
+	}
+	return f;
+}
+
+int flights_plan(struct parked *p, struct flight **ret_new)
+{
+	struct layer_state *ls = p->ls;
+	const struct layer_index *ix = ls->index;
+	uint64_t from = layer_index_chunk_at(ix, p->rq->dev_off), end = from;
+	bool joined = false;
+
+	while (end < ix->header.n_chunks && ix->chunks[end].dev_off < p->rq->dev_off + p->rq->len)
+		end++;
+	for (uint64_t i = from; i < end; i++) {
+		enum chunk_state st = layer_chunk_state(ls->conf.layer, i);
+		struct flight *f;
+
+		if (st == CHUNK_ON_DISK || st == CHUNK_IN_MEMORY)
+			continue;
+		f = flight_of_chunk(ls, i);
+		if (f)
+			joined |= f->kind == FLIGHT_FETCH && (!f->waits || f->waits->p != p);
+		else if (st == CHUNK_ABSENT && !ls->conf.blob)
+			return -ENOTCONN;
+		else if (st == CHUNK_ABSENT && has_just_failed(p, &ix->chunks[i]))
+			return -EIO;
+		else {
+			f = st == CHUNK_ABSENT ? fetch_new(p, i, end) : verify_new(p, i, end);
+			if (!f)
+				return -ENOMEM;
+			f->next_delayed = *ret_new;
+			*ret_new = f;
+			f->r->jobs++;
+		}
+		if (wait_add(f, p, i) < 0)
+			return -ENOMEM;
+	}
+	if (joined)
+		COUNT(p->r, ls, joins, 1);
+	return 0;
+}
+
+bool flight_claim_verify(struct reader *r, struct layer_state *ls, struct flight *f, uint64_t first,
+			 uint64_t last)
+{
+	for (uint64_t i = first; i <= last; i++)
+		if (flight_of_chunk(ls, i))
+			return false;
+	*f = (struct flight){.next = ls->flights,
+			     .r = r,
+			     .ls = ls,
+			     .kind = FLIGHT_VERIFY,
+			     .chunk_first = first,
+			     .chunk_last = last};
+	ls->flights = f;
+	r->jobs++;
+	return true;
+}
+
+/* ---- requests that go on ---- */
+
+static bool overlaps(const struct chunk_range *bad, const struct wait *w)
+{
+	return bad->any && bad->first <= w->last && w->first <= bad->last;
+}
+
+/* Takes waits off f that are over, under the lock, and returns those whose request may go on. */
+static struct wait *waits_take(struct flight *f, uint64_t progress, bool all, int result)
+{
+	struct wait *over = NULL;
+
+	for (struct wait **at = &f->waits; *at;) {
+		struct wait *w = *at;
+
+		if (!all && (w->last >= progress || overlaps(&f->bad, w))) {
+			at = &w->next;
+			continue;
+		}
+		*at = w->next;
+		if (result < 0 || overlaps(&f->bad, w))
+			w->p->result = result < 0 ? result : -EIO;
+		w->p->waits--;
+		w->next = over;
+		over = w;
+	}
+	return over;
+}
+
+static void waits_resume(struct reader *r, struct wait *over, bool may_block)
+{
+	while (over) {
+		struct wait *w = over;
+
+		over = w->next;
+		parked_wait_over(r, w->p, may_block);
+		free(w);
+	}
+}
+
+void flight_progress(struct flight *f, uint64_t progress, bool may_block)
+{
+	struct reader *r = f->r;
+	struct wait *over;
+
+	pthread_mutex_lock(&r->lock);
+	over = waits_take(f, progress, false, 0);
+	pthread_mutex_unlock(&r->lock);
+	waits_resume(r, over, may_block);
+}
+
+/* ---- the end ---- */
+
+static void failure_note(struct flight *f, int result)
+{
+	struct layer_state *ls = f->ls;
+	const struct layer_chunk *chunks = ls->index->chunks;
+	struct failure *at = &ls->failures[ls->next_failure++ % N_FAILURES];
+
+	*at = (struct failure){f->first, f->last, reader_now(f->r) + RETRY_NS};
+	if (result >= 0) {
+		at->first = chunks[f->bad.first].span;
+		at->last = chunks[f->bad.last].span_last;
+	}
+}
+
+void flight_end(struct flight *f, int result, bool may_block)
+{
+	struct reader *r = f->r;
+	struct wait *over;
+
+	pthread_mutex_lock(&r->lock);
+	for (struct flight **at = &f->ls->flights; *at; at = &(*at)->next)
+		if (*at == f) {
+			*at = f->next;
+			break;
+		}
+	if (f->kind == FLIGHT_FETCH && result != -ECANCELED && (result < 0 || f->bad.any))
+		failure_note(f, result);
+	over = waits_take(f, 0, true, result);
+	pthread_mutex_unlock(&r->lock);
+	waits_resume(r, over, may_block);
+}
+
+void reader_job_end(struct reader *r)
+{
+	pthread_mutex_lock(&r->lock);
+	if (!--r->jobs)
+		pthread_cond_broadcast(&r->changed);
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* ---- running ---- */
+
+static void flight_job(void *arg)
+{
+	struct flight *f = arg;
+	struct reader *r = f->r;
+	struct cache *c = f->ls->conf.layer->cache;
+	bool fetch = f->kind == FLIGHT_FETCH;
+	int e = -ECANCELED;
+
+	if (!atomic_load(&r->cancel))
+		e = fetch ? fetch_run(f) : verify_run(f, 0);
+	flight_end(f, e, true);
+	free(f);
+	if (fetch)
+		cache_evict_if_over(c);
+	reader_job_end(r);
+}
+
+/* A flight for which there is no thread now is the timer's, which tries again. */
+void flights_start(struct reader *r, struct flight *list)
+{
+	while (list) {
+		struct flight *f = list;
+
+		list = f->next_delayed;
+		if (work_submit(r->pool, WORK_DEMAND, flight_job, f) >= 0)
+			continue;
+		pthread_mutex_lock(&r->lock);
+		f->start_ns = reader_now(r) + SUBMIT_RETRY_NS;
+		f->next_delayed = r->delayed;
+		r->delayed = f;
+		pthread_cond_broadcast(&r->changed);
+		pthread_mutex_unlock(&r->lock);
+	}
+}
+
+void flight_cancel(struct flight *f)
+{
+	struct reader *r = f->r;
+
+	flight_end(f, -ECANCELED, true);
+	free(f);
+	reader_job_end(r);
+}
