@@ -59,6 +59,14 @@ static int run_init(struct index_run *x, enum anchor_kind anchor,
 	return r;
 }
 
+static const char *format_unsupported_name(enum layer_format_id format)
+{
+	return format == LAYER_TAR	      ? "an uncompressed tar"
+	       : format == LAYER_ZSTD	      ? "zstd"
+	       : format == LAYER_ZSTD_CHUNKED ? "zstd:chunked"
+					      : "of an unknown format";
+}
+
 static int run_start_indexer(struct index_run *x, enum layer_format_id format, uint64_t data_end)
 {
 	struct indexer_params p = {
@@ -72,8 +80,10 @@ static int run_start_indexer(struct index_run *x, enum layer_format_id format, u
 
 	x->l->format = layer_format_lookup(format);
 	if (!x->l->format)
-		return error_set(x->err, -ENOTSUP, "layer %s: this format is not supported",
-				 x->name);
+		return error_set(x->err, -ENOTSUP,
+				 "layer %s is %s, which is not supported yet: push the image "
+				 "with gzip layers",
+				 x->name, format_unsupported_name(format));
 	if (x->l->format->from_toc)
 		p.data_fd = -1;
 	return indexer_start(&p, &x->ix, x->err);
