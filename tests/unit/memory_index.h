@@ -46,7 +46,8 @@ static inline void tar_end_put(struct buf *tar)
 }
 
 /* One gzip member; name: its FNAME and an FEXTRA with it, or NULL for a bare header. */
-static inline void gzip_put(struct buf *blob, const void *data, size_t n, int level, char *name)
+static inline void gzip_put(struct buf *blob, const void *data, size_t n, int level,
+			    const char *name)
 {
 	uint8_t extra[] = {'X', 'Y', 2, 0, 0, 1};
 	gz_header header = {
@@ -82,7 +83,8 @@ static inline ssize_t memory_read(void *userdata, void *buf, size_t n)
 	struct memory_source *s = userdata;
 	size_t take = min_u64(min_u64(n, s->left), s->piece);
 
-	memcpy(buf, s->data, take);
+	if (take)
+		memcpy(buf, s->data, take);
 	s->data += take;
 	s->left -= take;
 	return (ssize_t)take;
