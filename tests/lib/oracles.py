@@ -3,9 +3,10 @@
 umoci unpacks layer over layer into one directory; podman keeps a directory a layer and lets overlayfs merge them. Where
 they disagree a case says which one it follows and why. What is known to differ, with the versions of Debian 12:
 
-  podman  turns times before 1970 into 0; sets the root's attributes from the lowest layer that has them... of the
-          merge only what overlayfs can: hard links to a file that an upper layer replaced keep their count.
-  umoci   takes whole seconds from a ustar header and the fraction from pax, as the mount does; drops what it can't set.
+  podman  turns times before 1970 into 0; gives the root and implied directories the time of unpacking; of a merge
+          shows what overlayfs does: names that an upper layer replaced still count as links of the lower file.
+  umoci   gives directories that it made or deleted something in afterwards the time of doing so; refuses GNU's old
+          sparse format; follows a symlink of a lower layer, where overlayfs shadows it.
 """
 import contextlib
 import os
@@ -30,12 +31,16 @@ def podman(t, layout, name="latest"):
     if os.geteuid():
         t.skip("podman mounts images only as root")
     env = podman_env(t)
-    image = t.run("podman", "pull", "-q", f"oci:{layout.path}:{name}", env=env, timeout=180).out.decode().split()[-1]
-    tree = t.run("podman", "image", "mount", image, env=env).out.decode().strip()
     try:
-        yield tree
+        # podman names the image after the path, which has to be a legal name then: a relative one is.
+        image = t.run("podman", "pull", "-q", f"oci:{os.path.relpath(layout.path, t.work)}:{name}", env=env, timeout=180,
+                      cwd=t.work).out.decode().split()[-1]
+        tree = t.run("podman", "image", "mount", image, env=env).out.decode().strip()
+        try:
+            yield tree
+        finally:
+            t.run("podman", "image", "umount", "-f", image, env=env)
     finally:
-        t.run("podman", "image", "umount", "-f", image, env=env)
         podman_end(t)
 
 
