@@ -32,7 +32,7 @@ int path_clean(const void *name, size_t n, char *out, size_t *ret_len, struct er
 	unsigned depth = 0;
 	int r;
 
-	if (memchr(name, 0, n))
+	if (n && memchr(name, 0, n))
 		return error_set(err, -EBADMSG, "entry \"%.120s\": its name has a NUL byte", p);
 	while (p < end) {
 		const char *slash = memchr(p, '/', (size_t)(end - p));
