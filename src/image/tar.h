@@ -58,8 +58,9 @@ DEFINE_CLEANUP(struct tar_walk *, tar_walk_free)
 
 /* What pax records, GNU long headers and sparse maps said about the next entry. */
 struct tar_overrides {
-	struct buf path, link; /* len 0 = absent */
-	struct buf xattrs;     /* heap form */
+	struct buf path, link;		 /* of pax records; len 0 = absent */
+	struct buf long_path, long_link; /* GNU's; likewise */
+	struct buf xattrs;		 /* heap form; a name stands there once */
 	uint16_t n_xattrs;
 	uint64_t dropped_xattrs;
 	bool has_size, has_uid, has_gid, has_mtime;
@@ -68,7 +69,8 @@ struct tar_overrides {
 	int64_t mtime_s;
 	uint32_t mtime_ns;
 	/* GNU.sparse */
-	bool sparse_1_0, has_sparse_size;
+	uint8_t sparse_major, sparse_minor;
+	bool has_sparse_map, has_sparse_size;
 	uint64_t sparse_size;
 	struct buf sparse_name;
 	struct buf extents; /* of struct tar_extent */
@@ -77,8 +79,10 @@ struct tar_overrides {
 };
 
 void tar_overrides_reset(struct tar_overrides *o);
+/* Nothing was said that waits for an entry. */
+bool tar_overrides_empty(const struct tar_overrides *o);
 void tar_overrides_fini(struct tar_overrides *o);
-/* One complete body of an 'x' header. */
+/* One complete body of an 'x' header; takes the place of an earlier one's records. */
 int tar_pax_parse(const void *body, size_t n, struct tar_overrides *o, struct error *err);
 /* One extended attribute into o->xattrs, or into the count of dropped ones. -EBADMSG, -E2BIG. */
 int tar_xattr_add(struct tar_overrides *o, const char *name, size_t n, const void *value,

@@ -50,20 +50,35 @@ static size_t field_len(const uint8_t *f, size_t n)
 	return strnlen((const char *)f, n);
 }
 
+/* What pax records or a GNU header say, or NULL. GNU tar believes the former, Go the latter. */
+static int long_text(const struct tar_walk *w, const struct buf *pax, const struct buf *gnu,
+		     const struct buf **ret, struct error *err)
+{
+	*ret = pax->len ? pax : gnu->len ? gnu : NULL;
+	if (pax->len && gnu->len &&
+	    (pax->len != gnu->len || memcmp(pax->data, gnu->data, gnu->len)))
+		return error_set(err, -EBADMSG,
+				 "entry \"%.100s\": its pax records and its GNU long name differ",
+				 (const char *)w->header);
+	return 0;
+}
+
 /* The raw name of the entry: pax or GNU long name, else name, behind prefix in ustar headers. */
-static int raw_name(const struct tar_walk *w, char *buf, const char **ret, size_t *ret_len)
+static int raw_name(const struct tar_walk *w, char *buf, const char **ret, size_t *ret_len,
+		    struct error *err)
 {
 	const uint8_t *h = w->header;
 	size_t n = field_len(h, 100), p = 0;
+	const struct buf *text;
+	int r = long_text(w, &w->o.path, &w->o.long_path, &text, err);
 
-	if (w->o.sparse_name.len) {
-		*ret = (const char *)w->o.sparse_name.data;
-		*ret_len = w->o.sparse_name.len;
-		return 0;
-	}
-	if (w->o.path.len) {
-		*ret = (const char *)w->o.path.data;
-		*ret_len = w->o.path.len;
+	if (r < 0)
+		return r;
+	if (w->o.sparse_name.len)
+		text = &w->o.sparse_name;
+	if (text) {
+		*ret = (const char *)text->data;
+		*ret_len = text->len;
 		return 0;
 	}
 	if (is_ustar(h))
@@ -215,12 +230,37 @@ static uint32_t entry_type(const struct tar_walk *w, const char *name, size_t n)
 	}
 }
 
+/* Sparse records are a whole, or readers differ about whether this is a sparse file. */
+static int sparse_check(const struct tar_walk *w, bool *ret, struct error *err)
+{
+	const struct tar_overrides *o = &w->o;
+	bool is_pax = o->sparse_major || o->has_sparse_map;
+
+	*ret = w->header[156] == 'S' || is_pax;
+	if (o->sparse_major && o->sparse_minor)
+		return error_set(err, -ENOTSUP, "sparse format 1.%u is not known", o->sparse_minor);
+	if ((*ret && !o->has_sparse_size) || o->sparse_pending_off ||
+	    (!*ret && o->has_sparse_size && o->sparse_size != w->stored) ||
+	    (!is_pax && o->sparse_name.len))
+		return error_set(err, -EBADMSG,
+				 "entry \"%.100s\": what says that it is sparse is incomplete",
+				 (const char *)w->header);
+	return 0;
+}
+
 static int link_set(struct tar_walk *w, struct tar_entry *e, struct error *err)
 {
-	const char *raw =
-		w->o.link.len ? (const char *)w->o.link.data : (const char *)w->header + 157;
-	size_t n = w->o.link.len ? w->o.link.len : field_len(w->header + 157, 100);
+	const char *raw = (const char *)w->header + 157;
+	size_t n = field_len(w->header + 157, 100);
+	const struct buf *text;
+	int r = long_text(w, &w->o.link, &w->o.long_link, &text, err);
 
+	if (r < 0)
+		return r;
+	if (text) {
+		raw = (const char *)text->data;
+		n = text->len;
+	}
 	if (w->header[156] == '1') {
 		e->link = w->link;
 		e->meta.flags |= ENTRY_HARDLINK;
@@ -244,13 +284,19 @@ int tar_entry_begin(struct tar_walk *w, struct error *err)
 	const char *name;
 	size_t n;
 	uint64_t size = w->stored;
-	bool sparse = w->header[156] == 'S' || w->o.has_sparse_size;
+	bool sparse;
 	enum path_kind kind;
 	uint32_t type;
-	int r;
+	int r = sparse_check(w, &sparse, err);
 
-	raw_name(w, buf, &name, &n);
+	if (r >= 0)
+		r = raw_name(w, buf, &name, &n, err);
+	if (r < 0)
+		return r;
 	type = entry_type(w, name, n);
+	if (type == S_IFDIR && w->stored) /* to Go a file, to GNU tar a directory */
+		return error_set(err, -EBADMSG, "entry \"%.100s\": a directory with contents",
+				 (const char *)w->header);
 	r = path_clean(name, n, w->path, &e.path_len, err);
 	if (r >= 0)
 		r = attributes(w, &e.meta, err);
@@ -266,8 +312,7 @@ int tar_entry_begin(struct tar_walk *w, struct error *err)
 	if (r < 0)
 		return r;
 	if (sparse && type == S_IFREG) {
-		if (w->o.has_sparse_size)
-			size = w->o.sparse_size;
+		size = w->o.sparse_size;
 		if (size > INT64_MAX)
 			return error_set(err, -EBADMSG,
 					 "entry \"%.120s\": its size is not possible", w->path);

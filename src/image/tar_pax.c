@@ -4,13 +4,15 @@
 
 #include <errno.h>
 
-void tar_overrides_reset(struct tar_overrides *o)
+static void records_reset(struct tar_overrides *o)
 {
 	struct tar_overrides kept = *o;
 
 	*o = (struct tar_overrides){
 		.path = kept.path,
 		.link = kept.link,
+		.long_path = kept.long_path,
+		.long_link = kept.long_link,
 		.xattrs = kept.xattrs,
 		.sparse_name = kept.sparse_name,
 		.extents = kept.extents,
@@ -19,10 +21,25 @@ void tar_overrides_reset(struct tar_overrides *o)
 	o->path.len = o->link.len = o->xattrs.len = o->sparse_name.len = o->extents.len = 0;
 }
 
+void tar_overrides_reset(struct tar_overrides *o)
+{
+	records_reset(o);
+	o->long_path.len = o->long_link.len = 0;
+}
+
+bool tar_overrides_empty(const struct tar_overrides *o)
+{
+	return !o->path.len && !o->link.len && !o->long_path.len && !o->long_link.len &&
+	       !o->xattrs.len && !o->has_size && !o->has_uid && !o->has_gid && !o->has_mtime &&
+	       !o->has_sparse_map && !o->has_sparse_size && !o->sparse_major && !o->sparse_name.len;
+}
+
 void tar_overrides_fini(struct tar_overrides *o)
 {
 	buf_fini(&o->path);
 	buf_fini(&o->link);
+	buf_fini(&o->long_path);
+	buf_fini(&o->long_link);
 	buf_fini(&o->xattrs);
 	buf_fini(&o->sparse_name);
 	buf_fini(&o->extents);
@@ -109,6 +126,24 @@ static bool xattr_is_kept(const char *name, size_t n)
 	       (n == 24 && starts(name, n, "system.posix_acl_default"));
 }
 
+/* The last value of a name counts. */
+static void xattr_drop(struct tar_overrides *o, const char *name, size_t n)
+{
+	uint8_t *p = o->xattrs.data, *end = p + o->xattrs.len;
+
+	while (p < end) {
+		size_t name_len = le16_get(p), record = 8 + name_len + le32_get(p + 4);
+
+		if (name_len == n && !memcmp(p + 8, name, n)) {
+			memmove(p, p + record, (size_t)(end - p) - record);
+			o->xattrs.len -= record;
+			o->n_xattrs--;
+			return;
+		}
+		p += record;
+	}
+}
+
 int tar_xattr_add(struct tar_overrides *o, const char *name, size_t n, const void *value,
 		  size_t value_len, struct error *err)
 {
@@ -121,6 +156,8 @@ int tar_xattr_add(struct tar_overrides *o, const char *name, size_t n, const voi
 		o->dropped_xattrs++;
 		return 0;
 	}
+	if (o->n_xattrs)
+		xattr_drop(o, name, n);
 	if (value_len > XATTR_INODE_MAX ||
 	    n + value_len > XATTR_INODE_MAX - min_u64(XATTR_INODE_MAX, o->xattrs.len))
 		return error_set(err, -E2BIG, "extended attributes of more than %u bytes",
@@ -148,6 +185,7 @@ static int sparse_record(struct tar_overrides *o, const char *key, size_t kn, co
 		return buf_append(&o->sparse_name, v, n);
 	}
 	if (kn == 3 && !memcmp(key, "map", 3)) {
+		o->has_sparse_map = true;
 		o->extents.len = 0;
 		while (n) {
 			const char *comma = memchr(v, ',', n), *next;
@@ -175,11 +213,12 @@ static int sparse_record(struct tar_overrides *o, const char *key, size_t kn, co
 		return error_set(err, -EBADMSG, "GNU.sparse.%.*s is not a number",
 				 (int)min_u64(kn, 40), key);
 	if (kn == 5 && !memcmp(key, "major", 5)) {
-		o->sparse_1_0 = num == 1;
+		o->sparse_major = (uint8_t)num;
 		if (num > 1)
 			return error_set(err, -ENOTSUP, "sparse format %llu is not known",
 					 (unsigned long long)num);
 	} else if (kn == 5 && !memcmp(key, "minor", 5)) {
+		o->sparse_minor = (uint8_t)num;
 		if (num > 1)
 			return error_set(err, -ENOTSUP, "sparse format minor %llu is not known",
 					 (unsigned long long)num);
@@ -190,7 +229,7 @@ static int sparse_record(struct tar_overrides *o, const char *key, size_t kn, co
 	} else if (kn == 6 && !memcmp(key, "offset", 6)) {
 		if (o->sparse_pending_off)
 			return error_set(err, -EBADMSG, "a sparse file's map is not possible");
-		o->sparse_pending_off = true;
+		o->sparse_pending_off = o->has_sparse_map = true;
 		o->sparse_off = num;
 	} else if (kn == 8 && !memcmp(key, "numbytes", 8)) {
 		if (!o->sparse_pending_off)
@@ -209,22 +248,44 @@ static int path_record(struct buf *b, const char *v, size_t n, struct error *err
 	return buf_append(b, v, n);
 }
 
+#define IS(name) (kn == sizeof(name) - 1 && !memcmp(key, name, sizeof(name) - 1))
+
+/* An empty value takes back what an earlier record said; also an xattr's, as Go reads it. */
+static void record_drop(struct tar_overrides *o, const char *key, size_t kn)
+{
+	if (IS("size"))
+		o->has_size = false;
+	else if (IS("uid"))
+		o->has_uid = false;
+	else if (IS("gid"))
+		o->has_gid = false;
+	else if (IS("mtime"))
+		o->has_mtime = false;
+	else if (starts(key, kn, "SCHILY.xattr.") && o->n_xattrs)
+		xattr_drop(o, key + 13, kn - 13);
+}
+
 static int record_apply(struct tar_overrides *o, const char *key, size_t kn, const char *v,
 			size_t n, struct error *err)
 {
 	int r = 0;
 
-#define IS(name) (kn == sizeof(name) - 1 && !memcmp(key, name, sizeof(name) - 1))
-	if (IS("path"))
+	if (IS("path")) {
+		o->pax_path = n > 0;
 		return path_record(&o->path, v, n, err);
-	if (IS("linkpath"))
+	}
+	if (IS("linkpath")) {
+		o->pax_link = n > 0;
 		return path_record(&o->link, v, n, err);
+	}
 	if (starts(key, kn, "GNU.sparse."))
 		return sparse_record(o, key + 11, kn - 11, v, n, err);
-	if (!n) /* an empty value takes an earlier record back; also an xattr's, as Go reads it */
+	if (!n) {
+		record_drop(o, key, kn);
 		return 0;
-	if (starts(key, kn, "SCHILY.xattr.")) /* an empty one is none, to every container engine */
-		return !n ? 0 : tar_xattr_add(o, key + 13, kn - 13, v, n, err);
+	}
+	if (starts(key, kn, "SCHILY.xattr."))
+		return tar_xattr_add(o, key + 13, kn - 13, v, n, err);
 	if (IS("size")) {
 		r = parse_u64(v, n, &o->size);
 		o->has_size = true;
@@ -238,7 +299,6 @@ static int record_apply(struct tar_overrides *o, const char *key, size_t kn, con
 		r = parse_time(v, n, &o->mtime_s, &o->mtime_ns);
 		o->has_mtime = true;
 	}
-#undef IS
 	if (r < 0)
 		return error_set(err, r, "pax record %.*s: \"%.*s\" is not possible",
 				 (int)min_u64(kn, 40), key, (int)min_u64(n, 40), v);
@@ -249,6 +309,7 @@ int tar_pax_parse(const void *body, size_t n, struct tar_overrides *o, struct er
 {
 	const char *p = body;
 
+	records_reset(o);
 	while (n) {
 		const char *space = memchr(p, ' ', n), *eq;
 		uint64_t len;

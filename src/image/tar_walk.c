@@ -9,7 +9,8 @@
  *     |    --'g', vendor--> SKIP --> PAD --> HEADER
  *     '----two zero blocks-> END (whatever follows is ignored: it belongs to the diffID only)
  *
- * Attributes for the next entry gather in struct tar_overrides; pax wins over GNU over ustar.
+ * What comes before an entry gathers in struct tar_overrides. Where readers differ about what
+ * counts (a pax path and a GNU long name, sparse records that are not a whole), it is refused.
  */
 #include "image/tar_impl.h"
 
@@ -109,7 +110,7 @@ static int file_begin(struct tar_walk *w, struct error *err)
 {
 	if (w->header[156] == 'S' && is_gnu(w->header))
 		return gnu_sparse_begin(w, err);
-	if (w->o.sparse_1_0 && w->header[156] != '1') {
+	if (w->o.sparse_major == 1 && w->header[156] != '1') {
 		w->o.extents.len = 0;
 		w->map_count = 0;
 		w->map_total = 0;
@@ -153,8 +154,7 @@ static int header_parse(struct tar_walk *w, struct error *err)
 		w->zero_seen = true;
 		return 0;
 	}
-	if (w->zero_seen) { /* one zero block and something after it: the end, as Go and GNU tar say
-			     */
+	if (w->zero_seen) { /* one zero block and something after it: the end, as GNU tar says */
 		w->state = ST_END;
 		return 0;
 	}
@@ -183,8 +183,10 @@ static int header_parse(struct tar_walk *w, struct error *err)
 	if (!strchr("gVMND", type))
 		return error_set(err, -ENOTSUP, "entry \"%.100s\": type \"%c\" is not known",
 				 (const char *)w->header, type);
-	if (type != 'g')
-		tar_overrides_reset(&w->o);
+	if (type == 'g' && !tar_overrides_empty(&w->o))
+		return error_set(err, -EBADMSG,
+				 "a global pax header between an entry and what was said about it");
+	tar_overrides_reset(&w->o);
 	w->left = w->stored;
 	w->state = ST_SKIP;
 	if (!w->left)
@@ -200,7 +202,7 @@ static int meta_apply(struct tar_walk *w, struct error *err)
 
 	if (w->meta_type == 'x' || w->meta_type == 'X')
 		return tar_pax_parse(w->meta.data, w->meta.len, &w->o, err);
-	b = w->meta_type == 'L' ? &w->o.path : &w->o.link;
+	b = w->meta_type == 'L' ? &w->o.long_path : &w->o.long_link;
 	n = text ? strnlen(text, w->meta.len) : 0;
 	b->len = 0;
 	return buf_append(b, text, n);
@@ -223,7 +225,7 @@ static int map_block(struct tar_walk *w, struct error *err)
 			return error_set(err, -EBADMSG, "a sparse file's map is not possible");
 		if (!nl)
 			break;
-		for (const char *q = p; q < nl; q++)
+		for (const char *q = p; q == p || q < nl; q++) /* the newline is no digit */
 			if (*q < '0' || *q > '9' || mul_overflows(v, (uint64_t)10, &v) ||
 			    add_overflows(v, (uint64_t)(*q - '0'), &v))
 				return error_set(err, -EBADMSG,

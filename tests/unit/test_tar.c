@@ -220,6 +220,13 @@ static void pax_overrides(void **state)
 	assert_string_equal(seen.path, "next"); /* nothing sticks to the next entry */
 	assert_int_equal(seen.meta.uid, 1);
 
+	pax_record(&a, "path", "pax"); /* pax over GNU, whichever stands first */
+	header(&a, "long", 'L', 3);
+	payload(&a, "gnu", 3);
+	header(&a, "x", '0', 0);
+	assert_int_equal(walk(&a, &seen), 0);
+	assert_string_equal(seen.path, "pax");
+
 	pax_record(&a, "path", "p");
 	pax_record(&a, "mtime", "-1.5");
 	pax_record(&a, "uid", "4294967294");
