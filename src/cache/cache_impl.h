@@ -35,8 +35,9 @@ struct cache {
 	_Atomic uint64_t
 		disk_retry_ns;	       /* after a disk error nothing is stored on disk until then */
 	_Atomic uint64_t stored_bytes; /* since the last look at the limit */
-	_Atomic bool evicting;	       /* one evictor a process */
-	struct memory memory;	       /* chunks the disk had no room for */
+	_Atomic uint64_t evicted_chunks; /* until somebody with counters takes them */
+	_Atomic bool evicting;		 /* one evictor a process */
+	struct memory memory;		 /* chunks the disk had no room for */
 	pthread_mutex_t layers_lock;
 	struct layer *layers; /* all that are open here; under layers_lock */
 };

@@ -205,18 +205,18 @@ static uint64_t layer_evict(struct cache *c, const struct candidate *cd, enum la
 	return before - min_u64(before, data_usage(l));
 }
 
-static uint64_t layers_evict(struct cache *c, struct candidates *cs, uint64_t want)
+static uint64_t layers_evict(struct cache *c, struct candidates *cs, enum layer_pass pass,
+			     uint64_t want)
 {
 	uint64_t freed = 0;
 
-	for (enum layer_pass pass = PASS_UNUSED_CONTENTS; pass <= PASS_UNUSED_WHOLE; pass++)
-		for (size_t i = 0; i < cs->n && freed < want; i++) {
-			uint64_t n = layer_evict(c, &cs->list[i], pass, want - freed);
+	for (size_t i = 0; i < cs->n && freed < want; i++) {
+		uint64_t n = layer_evict(c, &cs->list[i], pass, want - freed);
 
-			n = min_u64(n, cs->list[i].bytes);
-			cs->list[i].bytes -= n;
-			freed += n;
-		}
+		n = min_u64(n, cs->list[i].bytes);
+		cs->list[i].bytes -= n;
+		freed += n;
+	}
 	return freed;
 }
 
@@ -236,30 +236,61 @@ static uint64_t others_evict(struct cache *c, enum cache_subdir sub, const struc
 
 static const enum cache_subdir others[] = {SUB_IMAGES, SUB_BLOBS_SHA256, SUB_BLOBS_SHA512};
 
-/* used <= target afterwards if possible; or, with room, room bytes less than before. */
-static int evict(struct cache *c, uint64_t target, uint64_t room, uint64_t *ret_freed)
+struct survey {
+	struct candidates layers, rest[ARRAY_SIZE(others)];
+	uint64_t total;
+};
+
+static int survey_make(struct cache *c, struct survey *ret)
 {
-	struct candidates layers, rest[ARRAY_SIZE(others)] = {0};
-	uint64_t total, freed = 0;
+	int r = candidates_list(c, SUB_LAYERS, "present", &ret->layers);
+
+	ret->total = ret->layers.total;
+	for (size_t i = 0; i < ARRAY_SIZE(others) && r >= 0; i++) {
+		r = candidates_list(c, others[i], NULL, &ret->rest[i]);
+		ret->total += ret->rest[i].total;
+	}
+	return r;
+}
+
+static void survey_fini(struct survey *s)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		free(s->rest[i].list);
+	free(s->layers.list);
+}
+
+static uint64_t contents_evict(struct cache *c, struct survey *s, uint64_t want)
+{
+	uint64_t freed = layers_evict(c, &s->layers, PASS_UNUSED_CONTENTS, want);
+
+	if (freed < want)
+		freed += layers_evict(c, &s->layers, PASS_USED_CHUNKS, want - freed);
+	return freed;
+}
+
+/* Tables, images and documents: what makes a known image open without the network. */
+static uint64_t knowledge_evict(struct cache *c, struct survey *s, uint64_t want)
+{
+	uint64_t freed = layers_evict(c, &s->layers, PASS_UNUSED_WHOLE, want);
+
+	for (size_t i = 0; i < ARRAY_SIZE(others) && freed < want; i++)
+		freed += others_evict(c, others[i], &s->rest[i], want - freed);
+	return freed;
+}
+
+static int evict_to(struct cache *c, uint64_t target, uint64_t *ret_freed)
+{
+	_cleanup_(survey_fini) struct survey s = {0};
+	uint64_t freed = 0;
 	int r;
 
 	atomic_store(&c->stored_bytes, 0);
-	r = candidates_list(c, SUB_LAYERS, "present", &layers);
-	total = layers.total;
-	for (size_t i = 0; i < ARRAY_SIZE(others) && r >= 0; i++) {
-		r = candidates_list(c, others[i], NULL, &rest[i]);
-		total += rest[i].total;
-	}
-	if (room)
-		target = total - min_u64(total, room);
-	if (r >= 0 && total > target)
-		freed = layers_evict(c, &layers, total - target);
-	for (size_t i = 0;
-	     i < ARRAY_SIZE(others) && r >= 0 && total - min_u64(total, freed) > target; i++)
-		freed += others_evict(c, others[i], &rest[i], total - freed - target);
-	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
-		free(rest[i].list);
-	free(layers.list);
+	r = survey_make(c, &s);
+	if (r >= 0 && s.total > target)
+		freed = contents_evict(c, &s, s.total - target);
+	if (r >= 0 && s.total - min_u64(s.total, freed) > target)
+		freed += knowledge_evict(c, &s, s.total - freed - target);
 	*ret_freed = freed;
 	return r;
 }
@@ -271,16 +302,23 @@ int cache_evict(struct cache *c, uint64_t target_bytes, uint64_t *ret_freed_byte
 
 	if (!c->writable)
 		return error_set(err, -EROFS, "cache %s can't be written", c->dir);
-	r = evict(c, target_bytes, 0, ret_freed_bytes);
+	r = evict_to(c, target_bytes, ret_freed_bytes);
 	return r < 0 ? error_set_errno(err, r, "can't look through the cache %s", c->dir) : 0;
 }
 
+/* Knowledge only goes when there are no contents left to give. */
 void cache_make_room(struct cache *c, uint64_t bytes, uint64_t *ret_freed)
 {
+	_cleanup_(survey_fini) struct survey s = {0};
+
 	*ret_freed = 0;
 	if (!c->writable || atomic_exchange(&c->evicting, true))
 		return;
-	evict(c, 0, bytes, ret_freed);
+	if (survey_make(c, &s) >= 0) {
+		*ret_freed = contents_evict(c, &s, bytes);
+		if (!*ret_freed)
+			*ret_freed = knowledge_evict(c, &s, bytes);
+	}
 	atomic_store(&c->evicting, false);
 }
 
@@ -292,7 +330,7 @@ void cache_evict_if_over(struct cache *c)
 	    atomic_exchange(&c->evicting, true))
 		return;
 	if (!flock(c->root_fd, LOCK_EX | LOCK_NB)) { /* else another process is at it */
-		evict(c, c->limit_bytes, 0, &freed);
+		evict_to(c, c->limit_bytes, &freed);
 		flock(c->root_fd, LOCK_UN);
 	}
 	atomic_store(&c->evicting, false);

@@ -126,6 +126,7 @@ static int decode_to(struct fetch *x, uint64_t end)
 static int bytes_decode(struct fetch *x, bool all)
 {
 	const struct layer_index *ix = x->ls->index;
+	struct cache *c = x->ls->conf.layer->cache;
 	uint64_t have = x->blob_off + x->len, need = x->f->need_last, bytes;
 	bool wanted;
 	int r;
@@ -149,6 +150,8 @@ static int bytes_decode(struct fetch *x, bool all)
 	x->f->bad = x->bad;
 	pthread_mutex_unlock(&x->f->r->lock);
 	flight_progress(x->f, x->next, true);
+	cache_evict_if_over(c);
+	counter_add(&x->f->r->counters->evictions, atomic_exchange(&c->evicted_chunks, 0));
 	return 0;
 }
 

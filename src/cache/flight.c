@@ -91,6 +91,12 @@ static bool has_just_failed(const struct parked *p, const struct layer_chunk *c)
 	return false;
 }
 
+/* Not more at once than a small cache has room for. */
+static uint64_t fetch_bytes_max(const struct layer_state *ls)
+{
+	return min_u64(FETCH_BYTES_MAX, ls->conf.layer->cache->limit_bytes / 8);
+}
+
 /* A new fetch for chunk i and those after it that this read wants and that follow on directly. */
 static struct flight *fetch_new(struct parked *p, uint64_t i, uint64_t end)
 {
@@ -109,8 +115,8 @@ static struct flight *fetch_new(struct parked *p, uint64_t i, uint64_t end)
 			break;
 		last = max_u64(last, c->span_last);
 	}
-	planner_plan(&ls->planner, ix, &ls->link, first, last, span_is_wanted, ls, FETCH_BYTES_MAX,
-		     &plan);
+	planner_plan(&ls->planner, ix, &ls->link, first, last, span_is_wanted, ls,
+		     fetch_bytes_max(ls), &plan);
 	f = flight_new(p->r, ls, FLIGHT_FETCH);
 	if (f) {
 		f->first = plan.first;
@@ -296,16 +302,12 @@ static void flight_job(void *arg)
 {
 	struct flight *f = arg;
 	struct reader *r = f->r;
-	struct cache *c = f->ls->conf.layer->cache;
-	bool fetch = f->kind == FLIGHT_FETCH;
 	int e = -ECANCELED;
 
 	if (!atomic_load(&r->cancel))
-		e = fetch ? fetch_run(f) : verify_run(f, 0);
+		e = f->kind == FLIGHT_FETCH ? fetch_run(f) : verify_run(f, 0);
 	flight_end(f, e, true);
 	free(f);
-	if (fetch)
-		cache_evict_if_over(c);
 	reader_job_end(r);
 }
 

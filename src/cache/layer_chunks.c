@@ -273,6 +273,7 @@ static uint64_t punch_run(struct layer *l, uint64_t first, uint64_t last)
 			marks[i] = mark_gone(present_get(&l->present, at + i));
 		if (present_set(s, &l->present, at, marks, n) < 0)
 			return 0; /* still marked: then it must stay */
+		atomic_fetch_add_explicit(&l->cache->evicted_chunks, n, memory_order_relaxed);
 	}
 	s->punch(s, l->data_fd, a->dev_off, b->dev_off + b->len - a->dev_off);
 	return b->dev_off + b->len - a->dev_off;

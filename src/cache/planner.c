@@ -4,6 +4,7 @@
 #define GUESS_RTT_NS UINT64_C(20000000)
 #define GUESS_BYTES_PER_S UINT64_C(12500000)
 #define RATE_BYTES_MIN (UINT64_C(64) << 10)
+#define RATE_MAX (UINT64_C(1) << 40)
 #define SECOND_NS UINT64_C(1000000000)
 
 void link_model_init(struct link_model *m)
@@ -18,6 +19,11 @@ static void smooth(uint64_t *value, bool *measured, uint64_t seen)
 	*measured = true;
 }
 
+static uint64_t rate_of(double bytes_per_s)
+{
+	return bytes_per_s >= (double)RATE_MAX ? RATE_MAX : (uint64_t)bytes_per_s + 1;
+}
+
 void link_model_observe(struct link_model *m, uint64_t first_byte_ns, uint64_t bytes,
 			uint64_t transfer_ns)
 {
@@ -25,7 +31,7 @@ void link_model_observe(struct link_model *m, uint64_t first_byte_ns, uint64_t b
 		smooth(&m->rtt_ns, &m->rtt_measured, first_byte_ns);
 	if (transfer_ns && bytes >= RATE_BYTES_MIN)
 		smooth(&m->bytes_per_s, &m->rate_measured,
-		       (uint64_t)((double)bytes * (double)SECOND_NS / (double)transfer_ns) + 1);
+		       rate_of((double)bytes * (double)SECOND_NS / (double)transfer_ns));
 }
 
 static uint64_t cheap_bytes(const struct link_model *m)

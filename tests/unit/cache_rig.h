@@ -52,6 +52,7 @@ struct fake_blob {
 	_Atomic int64_t corrupt_at;  /* >= 0: this byte is sent wrong ... */
 	_Atomic bool corrupt_fresh;  /* ... also when asked for a fresh copy */
 	_Atomic uint64_t piece;	     /* bytes per call of the sink */
+	_Atomic bool stubborn;	     /* takes its time whatever the caller's deadline says */
 };
 
 static inline int fake_blob_send(struct fake_blob *b, uint64_t off, uint64_t n, bool fresh,
@@ -84,7 +85,8 @@ static inline int fake_blob_read(struct blob *base, uint64_t off, uint64_t len,
 	while (s->monotonic_ns(s) < end) {
 		if (o->cancel && atomic_load(o->cancel))
 			return -ECANCELED;
-		if (o->deadline_ns && s->monotonic_ns(s) >= o->deadline_ns)
+		if (o->deadline_ns && s->monotonic_ns(s) >= o->deadline_ns &&
+		    !atomic_load(&b->stubborn))
 			return error_set(err, -ETIMEDOUT, "fake blob: too late");
 		s->sleep_until(s, min_u64(end, s->monotonic_ns(s) + 5 * MS));
 	}

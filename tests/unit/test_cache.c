@@ -260,6 +260,34 @@ static void keys_depend_on_everything(void **state)
 			assert_string_not_equal(k[i].hex, k[j].hex);
 }
 
+static void metas_are_exact(void **state)
+{
+	uint8_t bytes[LAYER_META_BYTES];
+	struct layer_meta m = {.blob.algo = DIGEST_SHA256, .header.n_chunks = 7}, got;
+	struct layer_key other;
+
+	memset(m.key.hex, 'a', 64);
+	memset(other.hex, 'a', 64);
+	m.key.hex[64] = other.hex[64] = 0;
+	other.hex[63] = 'b';
+	m.sums[TABLE_SPANS] = 5;
+	layer_meta_encode(&m, bytes);
+	assert_int_equal(layer_meta_decode(bytes, sizeof(bytes), &m.key, &got), 0);
+	assert_int_equal(got.header.n_chunks, 7);
+	assert_int_equal(got.sums[TABLE_SPANS], 5);
+	assert_int_equal(layer_meta_decode(bytes, sizeof(bytes), &other, &got), -EBADMSG);
+	assert_int_equal(layer_meta_decode(bytes, sizeof(bytes) - 1, &m.key, &got), -EBADMSG);
+	for (size_t i = 0; i < sizeof(bytes) * 8; i++) {
+		bytes[i / 8] ^= (uint8_t)(1u << i % 8);
+		assert_int_equal(layer_meta_decode(bytes, sizeof(bytes), &m.key, &got), -EBADMSG);
+		bytes[i / 8] ^= (uint8_t)(1u << i % 8);
+	}
+	/* A sum that is right does not make sizes possible. */
+	m.header.heap_bytes = UINT64_MAX;
+	layer_meta_encode(&m, bytes);
+	assert_int_equal(layer_meta_decode(bytes, sizeof(bytes), &m.key, &got), -EBADMSG);
+}
+
 static void layer_is_staged_and_opened(void **state)
 {
 	struct layer_index entries;
@@ -653,6 +681,7 @@ int main(void)
 		cmocka_unit_test(references_survive_and_damage_is_a_miss),
 		cmocka_unit_test(images_are_whole_or_missing),
 		cmocka_unit_test(keys_depend_on_everything),
+		cmocka_unit_test(metas_are_exact),
 		cmocka_unit_test(layer_is_staged_and_opened),
 		cmocka_unit_test(bad_tables_are_never_published),
 		cmocka_unit_test(damaged_layers_are_missing),

@@ -344,6 +344,26 @@ static void deadline_ends_a_wait(void **state)
 	assert_true(now_ns() - start < 2 * NS_PER_S);
 }
 
+/* Also when the one who fetches does not keep to it. */
+static void deadline_does_not_depend_on_the_fetch(void **state)
+{
+	static struct request q;
+	struct setup s;
+	uint64_t start = now_ns();
+
+	setup_init(&s, &plain, false, 200 * MS);
+	s.rl.blob.delay_ns = 1200 * MS;
+	s.rl.blob.stubborn = true;
+	assert_int_equal(request_submit(&s, &q, 0), READER_PENDING);
+	request_wait(&q);
+	assert_int_equal(q.result, -ETIMEDOUT);
+	assert_true(now_ns() - start < 600 * MS);
+	seam_real()->sleep_until(seam_real(), start + 1500 * MS);
+	assert_int_equal(rig_check(s.r, &s.rl, 0, 4096), 0); /* it went on, and was kept */
+	assert_int_equal(s.rl.blob.reads, 1);
+	setup_fini(&s);
+}
+
 static void cancel_is_prompt_and_the_fetch_goes_on(void **state)
 {
 	static struct request a, b;
@@ -594,6 +614,7 @@ int main(void)
 		cmocka_unit_test(an_error_wakes_all_and_is_not_kept),
 		cmocka_unit_test(a_failing_span_is_tried_twice_a_second),
 		cmocka_unit_test(deadline_ends_a_wait),
+		cmocka_unit_test(deadline_does_not_depend_on_the_fetch),
 		cmocka_unit_test(cancel_is_prompt_and_the_fetch_goes_on),
 		cmocka_unit_test(first_bytes_do_not_wait_for_the_window),
 		cmocka_unit_test(free_answers_everybody),
