@@ -271,11 +271,9 @@ static int record_apply(struct tar_overrides *o, const char *key, size_t kn, con
 	int r = 0;
 
 	if (IS("path")) {
-		o->pax_path = n > 0;
 		return path_record(&o->path, v, n, err);
 	}
 	if (IS("linkpath")) {
-		o->pax_link = n > 0;
 		return path_record(&o->link, v, n, err);
 	}
 	if (starts(key, kn, "GNU.sparse."))
