@@ -50,36 +50,24 @@ static size_t field_len(const uint8_t *f, size_t n)
 	return strnlen((const char *)f, n);
 }
 
-/* What pax records or a GNU header say, or NULL. GNU tar believes the former, Go the latter. */
-static int long_text(const struct tar_walk *w, const struct buf *pax, const struct buf *gnu,
-		     const struct buf **ret, struct error *err)
+/* What pax records say, else a GNU header, else NULL. */
+static const struct buf *long_text(const struct buf *pax, const struct buf *gnu)
 {
-	*ret = pax->len ? pax : gnu->len ? gnu : NULL;
-	if (pax->len && gnu->len &&
-	    (pax->len != gnu->len || memcmp(pax->data, gnu->data, gnu->len)))
-		return error_set(err, -EBADMSG,
-				 "entry \"%.100s\": its pax records and its GNU long name differ",
-				 (const char *)w->header);
-	return 0;
+	return pax->len ? pax : gnu->len ? gnu : NULL;
 }
 
 /* The raw name of the entry: pax or GNU long name, else name, behind prefix in ustar headers. */
-static int raw_name(const struct tar_walk *w, char *buf, const char **ret, size_t *ret_len,
-		    struct error *err)
+static void raw_name(const struct tar_walk *w, char *buf, const char **ret, size_t *ret_len)
 {
 	const uint8_t *h = w->header;
 	size_t n = field_len(h, 100), p = 0;
-	const struct buf *text;
-	int r = long_text(w, &w->o.path, &w->o.long_path, &text, err);
+	const struct buf *text =
+		w->o.sparse_name.len ? &w->o.sparse_name : long_text(&w->o.path, &w->o.long_path);
 
-	if (r < 0)
-		return r;
-	if (w->o.sparse_name.len)
-		text = &w->o.sparse_name;
 	if (text) {
 		*ret = (const char *)text->data;
 		*ret_len = text->len;
-		return 0;
+		return;
 	}
 	if (is_ustar(h))
 		p = field_len(h + 345, 155);
@@ -89,7 +77,6 @@ static int raw_name(const struct tar_walk *w, char *buf, const char **ret, size_
 	memcpy(buf + p, h, n);
 	*ret = buf;
 	*ret_len = p + n;
-	return 0;
 }
 
 static int number(const struct tar_walk *w, size_t off, size_t n, const char *what, int64_t *ret,
@@ -252,11 +239,8 @@ static int link_set(struct tar_walk *w, struct tar_entry *e, struct error *err)
 {
 	const char *raw = (const char *)w->header + 157;
 	size_t n = field_len(w->header + 157, 100);
-	const struct buf *text;
-	int r = long_text(w, &w->o.link, &w->o.long_link, &text, err);
+	const struct buf *text = long_text(&w->o.link, &w->o.long_link);
 
-	if (r < 0)
-		return r;
 	if (text) {
 		raw = (const char *)text->data;
 		n = text->len;
@@ -289,10 +273,9 @@ int tar_entry_begin(struct tar_walk *w, struct error *err)
 	uint32_t type;
 	int r = sparse_check(w, &sparse, err);
 
-	if (r >= 0)
-		r = raw_name(w, buf, &name, &n, err);
 	if (r < 0)
 		return r;
+	raw_name(w, buf, &name, &n);
 	type = entry_type(w, name, n);
 	if (type == S_IFDIR && w->stored) /* to Go a file, to GNU tar a directory */
 		return error_set(err, -EBADMSG, "entry \"%.100s\": a directory with contents",

@@ -270,12 +270,10 @@ static int record_apply(struct tar_overrides *o, const char *key, size_t kn, con
 {
 	int r = 0;
 
-	if (IS("path")) {
+	if (IS("path"))
 		return path_record(&o->path, v, n, err);
-	}
-	if (IS("linkpath")) {
+	if (IS("linkpath"))
 		return path_record(&o->link, v, n, err);
-	}
 	if (starts(key, kn, "GNU.sparse."))
 		return sparse_record(o, key + 11, kn - 11, v, n, err);
 	if (!n) {

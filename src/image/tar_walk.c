@@ -9,8 +9,8 @@
  *     |    --'g', vendor--> SKIP --> PAD --> HEADER
  *     '----two zero blocks-> END (whatever follows is ignored: it belongs to the diffID only)
  *
- * What comes before an entry gathers in struct tar_overrides. Where readers differ about what
- * counts (a pax path and a GNU long name, sparse records that are not a whole), it is refused.
+ * What comes before an entry gathers in struct tar_overrides; pax wins over GNU over ustar. Sparse
+ * records that are not a whole are refused: readers differ about whether the file is sparse.
  */
 #include "image/tar_impl.h"
 

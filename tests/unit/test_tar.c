@@ -16,7 +16,10 @@
 
 struct archive {
 	struct buf bytes;
+	struct buf records; /* of the 'x' header that goes before the next entry */
 };
+
+static void pax(struct archive *a, const void *records, size_t n);
 
 static void seal(uint8_t *h)
 {
@@ -32,6 +35,10 @@ static uint8_t *header(struct archive *a, const char *name, char type, uint64_t 
 {
 	uint8_t *h;
 
+	if (type != 'x' && a->records.len) {
+		pax(a, a->records.data, a->records.len);
+		a->records.len = 0;
+	}
 	assert_int_equal(buf_reserve(&a->bytes, 512), 0);
 	h = a->bytes.data + a->bytes.len;
 	a->bytes.len += 512;
@@ -59,7 +66,7 @@ static void payload(struct archive *a, const void *data, size_t n)
 	assert_int_equal(buf_append(&a->bytes, zeros, -n & 511), 0);
 }
 
-static void pax(struct archive *a, const char *records, size_t n)
+static void pax(struct archive *a, const void *records, size_t n)
 {
 	header(a, "pax", 'x', n);
 	payload(a, records, n);
@@ -73,7 +80,7 @@ static void pax_record(struct archive *a, const char *key, const char *value)
 	while (len != body + (size_t)snprintf(text, sizeof(text), "%zu", len))
 		len++;
 	snprintf(text, sizeof(text), "%zu %s=%s\n", len, key, value);
-	pax(a, text, len);
+	assert_int_equal(buf_append(&a->records, text, len), 0);
 }
 
 /* ---- walking them ---- */
@@ -144,6 +151,7 @@ static int walk(struct archive *a, struct seen *s)
 		assert_memory_equal(bytewise, s, sizeof(*s));
 	free(bytewise);
 	buf_fini(&a->bytes);
+	buf_fini(&a->records);
 	*a = (struct archive){0};
 	return r;
 }
@@ -395,6 +403,198 @@ static void xattrs(void **state)
 	assert_int_equal(walk(&a, &seen), -E2BIG);
 }
 
+/* ---- what two readers could understand differently ---- */
+
+static void empty_values_take_back(void **state)
+{
+	struct archive a = {0};
+
+	pax_record(&a, "path", "other");
+	pax_record(&a, "path", "");
+	pax_record(&a, "size", "700");
+	pax_record(&a, "size", "");
+	pax_record(&a, "uid", "7");
+	pax_record(&a, "uid", "");
+	pax_record(&a, "gid", "7");
+	pax_record(&a, "gid", "");
+	pax_record(&a, "mtime", "7");
+	pax_record(&a, "mtime", "");
+	pax_record(&a, "SCHILY.xattr.user.a", "1");
+	pax_record(&a, "SCHILY.xattr.user.b", "22");
+	pax_record(&a, "SCHILY.xattr.user.a", "");
+	header(&a, "f", '0', 3);
+	payload(&a, "abc", 3);
+	assert_int_equal(walk(&a, &seen), 0);
+	assert_string_equal(seen.path, "f");
+	assert_int_equal(seen.meta.size, 3);
+	assert_int_equal(seen.meta.uid, 1);
+	assert_int_equal(seen.meta.gid, 2);
+	assert_int_equal(seen.meta.mtime_s, 1600000000);
+	assert_int_equal(seen.meta.xattr_count, 1);
+	assert_int_equal(seen.xattr_len, 8 + 6 + 2);
+}
+
+static void the_last_of_several_counts(void **state)
+{
+	struct archive a = {0};
+
+	pax_record(&a, "SCHILY.xattr.user.a", "1");
+	pax_record(&a, "SCHILY.xattr.user.b", "2");
+	pax_record(&a, "SCHILY.xattr.user.a", "three");
+	pax_record(&a, "path", "first");
+	pax_record(&a, "path", "second");
+	header(&a, "f", '0', 0);
+	assert_int_equal(walk(&a, &seen), 0);
+	assert_string_equal(seen.path, "second");
+	assert_int_equal(seen.meta.xattr_count, 2);
+	assert_int_equal(seen.xattr_len, 2 * (8 + 6) + 1 + 5);
+
+	pax(&a, "11 path=set\n12 uid=4294\n", 23); /* a later set is not added: it replaces */
+	pax(&a, "12 gid=4294\n", 12);
+	header(&a, "f", '0', 0);
+	assert_int_equal(walk(&a, &seen), -EBADMSG);
+	pax(&a, "12 path=set\n12 uid=4294\n", 24);
+	pax(&a, "12 gid=4294\n", 12);
+	header(&a, "f", '0', 0);
+	assert_int_equal(walk(&a, &seen), 0);
+	assert_string_equal(seen.path, "f");
+	assert_int_equal(seen.meta.uid, 1);
+	assert_int_equal(seen.meta.gid, 4294);
+
+	for (int i = 1; i <= 2; i++) {
+		header(&a, "long", 'L', 4);
+		payload(&a, i == 1 ? "one" : "two", 4);
+		header(&a, "long", 'K', 4);
+		payload(&a, i == 1 ? "uno" : "due", 4);
+	}
+	header(&a, "f", '2', 0);
+	assert_int_equal(walk(&a, &seen), 0);
+	assert_string_equal(seen.path, "two");
+	assert_string_equal(seen.link, "due");
+}
+
+static void pax_names_win_over_gnu(void **state)
+{
+	for (int i = 0; i < 4; i++) {
+		struct archive a = {0};
+		bool link = i & 1, pax_first = i & 2;
+		uint8_t *h;
+
+		if (pax_first)
+			pax(&a, link ? "16 linkpath=pax\n" : "12 path=pax\n", link ? 16 : 12);
+		header(&a, "long", link ? 'K' : 'L', 4);
+		payload(&a, "gnu", 4);
+		if (!pax_first)
+			pax(&a, link ? "16 linkpath=pax\n" : "12 path=pax\n", link ? 16 : 12);
+		h = header(&a, "f", '2', 0);
+		strcpy((char *)h + 157, "text");
+		seal(h);
+		assert_int_equal(walk(&a, &seen), 0);
+		assert_string_equal(seen.path, link ? "f" : "pax");
+		assert_string_equal(seen.link, link ? "pax" : "text");
+	}
+}
+
+static void a_global_header_in_between(void **state)
+{
+	struct archive a = {0};
+
+	header(&a, "g", 'g', 12);
+	payload(&a, "12 gid=4294\n", 12);
+	pax_record(&a, "uid", "7");
+	header(&a, "f", '0', 0);
+	assert_int_equal(walk(&a, &seen), 0);
+	assert_int_equal(seen.meta.uid, 7);
+	assert_int_equal(seen.meta.gid, 2); /* global records are nobody's */
+
+	pax_record(&a, "uid", "7");
+	header(&a, "g", 'g', 12);
+	payload(&a, "12 gid=4294\n", 12);
+	header(&a, "f", '0', 0);
+	assert_int_equal(walk(&a, &seen), -EBADMSG);
+}
+
+static void sparse_records_are_a_whole(void **state)
+{
+	static const struct {
+		const char *records[8];
+		int code;
+	} cases[] = {
+		{{"map", "0,5", "size", "9"}, 0},
+		{{"map", "0,5"}, -EBADMSG},
+		{{"size", "9"}, -EBADMSG},
+		{{"size", "5"}, 0}, /* as stored: not sparse to anybody */
+		{{"name", "other"}, -EBADMSG},
+		{{"name", "other", "size", "5"}, -EBADMSG},
+		{{"name", "other", "map", "0,5", "size", "9"}, 0},
+		{{"offset", "0", "numbytes", "5", "size", "9"}, 0},
+		{{"offset", "0", "numbytes", "5", "offset", "7", "size", "9"}, -EBADMSG},
+		{{"numbytes", "5", "size", "9"}, -EBADMSG},
+		{{"major", "2", "minor", "0"}, -ENOTSUP},
+		{{"major", "0", "minor", "2"}, -ENOTSUP},
+		{{"major", "1", "minor", "1", "size", "9"}, -EBADMSG}, /* 5 bytes are no map */
+		{{"map", "0,5", "size", "nine"}, -EBADMSG},
+	};
+	struct archive a = {0};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		for (size_t k = 0; k < 8 && cases[i].records[k]; k += 2) {
+			char key[64];
+
+			snprintf(key, sizeof(key), "GNU.sparse.%s", cases[i].records[k]);
+			pax_record(&a, key, cases[i].records[k + 1]);
+		}
+		header(&a, "f", '0', 5);
+		payload(&a, "abcde", 5);
+		if (walk(&a, &seen) != cases[i].code)
+			fail_msg("case %zu", i);
+	}
+}
+
+static void sparse_1_0_maps_that_lie(void **state)
+{
+	static const struct {
+		const char *major, *minor, *map;
+		int code;
+	} cases[] = {
+		{"1", "0", "1\n0\n4\n", 0},
+		{"1", "1", "1\n0\n4\n", -ENOTSUP},
+		{"1", "0", "1\n\n4\n", -EBADMSG},
+		{"1", "0", "1\n0\n-4\n", -EBADMSG},
+		{"1", "0", "1\n0\n5\n", -EBADMSG},
+		{"1", "0", "65537\n0\n", -E2BIG},
+		{"1", "0", "2\n5\n2\n0\n2", -EBADMSG},
+		{"1", "0", "1\n2997\n4\n", -EBADMSG},
+		{"1", "0", "0000000000000000000000000000001\n", -EBADMSG},
+	};
+	struct archive a = {0};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint8_t body[512 + 4] = {0};
+
+		memcpy(body, cases[i].map, strlen(cases[i].map));
+		pax_record(&a, "GNU.sparse.major", cases[i].major);
+		pax_record(&a, "GNU.sparse.minor", cases[i].minor);
+		pax_record(&a, "GNU.sparse.realsize", "3000");
+		header(&a, "f", '0', sizeof(body));
+		payload(&a, body, sizeof(body));
+		if (walk(&a, &seen) != cases[i].code)
+			fail_msg("case %zu", i);
+	}
+}
+
+static void a_directory_has_no_contents(void **state)
+{
+	struct archive a = {0};
+
+	header(&a, "d/", '0', 5); /* to Go a file of this name */
+	payload(&a, "abcde", 5);
+	assert_int_equal(walk(&a, &seen), -EBADMSG);
+	header(&a, "d/", '5', 5); /* to all of them none */
+	assert_int_equal(walk(&a, &seen), 0);
+	assert_int_equal(seen.data_bytes, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -408,6 +608,13 @@ int main(void)
 		cmocka_unit_test(what_is_refused),
 		cmocka_unit_test(the_end),
 		cmocka_unit_test(xattrs),
+		cmocka_unit_test(empty_values_take_back),
+		cmocka_unit_test(the_last_of_several_counts),
+		cmocka_unit_test(pax_names_win_over_gnu),
+		cmocka_unit_test(a_global_header_in_between),
+		cmocka_unit_test(sparse_records_are_a_whole),
+		cmocka_unit_test(sparse_1_0_maps_that_lie),
+		cmocka_unit_test(a_directory_has_no_contents),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
