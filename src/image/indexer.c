@@ -82,6 +82,8 @@ static int helper_spawn(const char *path, char *const argv[], const struct spawn
 	posix_spawn_file_actions_adddup2(&actions, fds->table, 4);
 	if (fds->data >= 0)
 		posix_spawn_file_actions_adddup2(&actions, fds->data, 3);
+	else /* whatever the host has there */
+		posix_spawn_file_actions_addclose(&actions, 3);
 	posix_spawn_file_actions_addclosefrom_np(&actions, 5);
 	r = posix_spawn(ret, path, &actions, &attr, argv, env);
 	posix_spawn_file_actions_destroy(&actions);

@@ -11,9 +11,11 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -57,42 +59,34 @@ static int limits_set(uint64_t blob_bytes)
 
 static int filter_load(void)
 {
-	static const int allowed[] = {SCMP_SYS(read),
-				      SCMP_SYS(write),
-				      SCMP_SYS(pwrite64),
-				      SCMP_SYS(mmap),
-				      SCMP_SYS(munmap),
-				      SCMP_SYS(mremap),
-				      SCMP_SYS(madvise),
-				      SCMP_SYS(brk),
-				      SCMP_SYS(futex),
-				      SCMP_SYS(clone3),
-				      SCMP_SYS(clone),
-				      SCMP_SYS(set_robust_list),
-				      SCMP_SYS(rseq),
-				      SCMP_SYS(rt_sigprocmask),
-				      SCMP_SYS(rt_sigreturn),
-				      SCMP_SYS(exit),
-				      SCMP_SYS(exit_group),
-				      SCMP_SYS(getrandom),
-				      SCMP_SYS(clock_gettime),
-				      SCMP_SYS(sched_yield),
-				      SCMP_SYS(restart_syscall),
-				      SCMP_SYS(gettid),
-				      SCMP_SYS(getpid),
-				      SCMP_SYS(rt_sigaction),
-				      SCMP_SYS(sysinfo),
-				      SCMP_SYS(set_tid_address),
-				      SCMP_SYS(sched_getaffinity)};
+	static const int allowed[] = {
+		SCMP_SYS(read),		 SCMP_SYS(write),	    SCMP_SYS(pwrite64),
+		SCMP_SYS(munmap),	 SCMP_SYS(mremap),	    SCMP_SYS(madvise),
+		SCMP_SYS(brk),		 SCMP_SYS(futex),	    SCMP_SYS(set_robust_list),
+		SCMP_SYS(rseq),		 SCMP_SYS(rt_sigprocmask),  SCMP_SYS(rt_sigreturn),
+		SCMP_SYS(exit),		 SCMP_SYS(exit_group),	    SCMP_SYS(getrandom),
+		SCMP_SYS(clock_gettime), SCMP_SYS(sched_yield),	    SCMP_SYS(restart_syscall),
+		SCMP_SYS(gettid),	 SCMP_SYS(getpid),	    SCMP_SYS(rt_sigaction),
+		SCMP_SYS(sysinfo),	 SCMP_SYS(set_tid_address), SCMP_SYS(sched_getaffinity)};
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	int r = ctx ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < ARRAY_SIZE(allowed) && r >= 0; i++)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
-	/* Memory may be protected (guard pages, malloc arenas), but never made executable. */
+	/* Memory may be mapped and protected (guard pages, malloc arenas), but never executable. */
+	if (r >= 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+				     SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
 	if (r >= 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
-				     SCMP_A2(SCMP_CMP_MASKED_EQ, 4, 0));
+				     SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+	/* A thread, but no process, which would outlive its parent's kill. A filter can't see the
+	 * flags of clone3, so there is none and the C library takes clone. */
+	if (r >= 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+	if (r >= 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+				     SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
 	/* malloc looks at /proc/sys/vm when a thread's heap shrinks, and takes no for an answer. */
 	if (r >= 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(openat), 0);

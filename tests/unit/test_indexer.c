@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -20,10 +21,10 @@ struct run {
 	int data_fd, table_fd;
 };
 
-static void run_start(struct run *r)
+static void run_start_format(struct run *r, enum layer_format_id format)
 {
 	char helper[4096];
-	struct indexer_params p = {.format = LAYER_GZIP,
+	struct indexer_params p = {.format = format,
 				   .blob_bytes = 1 << 20,
 				   .data_end = 1 << 20,
 				   .max_entries = 5,
@@ -31,10 +32,16 @@ static void run_start(struct run *r)
 	struct error err = ERROR_INIT;
 
 	snprintf(helper, sizeof(helper), "%s/morsel-indexer", getenv("MORSEL_BUILD_DIR"));
-	r->data_fd = p.data_fd = memfd_create("data", MFD_CLOEXEC);
+	r->data_fd = memfd_create("data", MFD_CLOEXEC);
+	p.data_fd = format == LAYER_ESTARGZ ? -1 : r->data_fd;
 	r->table_fd = p.table_fd = memfd_create("tables", MFD_CLOEXEC);
 	if (indexer_start(&p, &r->ix, &err) < 0)
 		fail_msg("%s", err.text);
+}
+
+static void run_start(struct run *r)
+{
+	run_start_format(r, LAYER_GZIP);
 }
 
 static void run_end(struct run *r)
@@ -191,6 +198,33 @@ static void it_is_locked_up(void **state)
 	assert_int_equal(kill(pid, 0), -1); /* an abandoned one is gone */
 }
 
+/* What the host forgot to close on exec is not the helper's, also where no data file goes. */
+static void it_inherits_nothing(void **state)
+{
+	int null = open("/dev/null", O_RDONLY); /* not close-on-exec */
+	char path[64];
+	struct run r;
+	pid_t pid;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	skip();
+#endif
+	assert_true(null >= 3);
+	if (null > 3 && fcntl(3, F_GETFD) < 0)
+		assert_int_equal(dup2(null, 3), 3);
+	assert_int_equal(fcntl(3, F_SETFD, 0), 0);
+	run_start_format(&r, LAYER_ESTARGZ);
+	pid = helper_pid();
+	if (!pid)
+		skip();
+	for (int i = 0; i < 500 && !status_says(pid, "Seccomp:\t2"); i++)
+		usleep(10000);
+	snprintf(path, sizeof(path), "/proc/%d/fd/3", pid);
+	assert_int_equal(readlink(path, path, sizeof(path)), -1);
+	run_end(&r);
+	close(null);
+}
+
 static void a_killed_one_is_named(void **state)
 {
 	struct error err = ERROR_INIT;
@@ -210,9 +244,8 @@ static void a_killed_one_is_named(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_layer_is_indexed),
-		cmocka_unit_test(its_errors_come_through),
-		cmocka_unit_test(it_is_locked_up),
+		cmocka_unit_test(a_layer_is_indexed),	 cmocka_unit_test(its_errors_come_through),
+		cmocka_unit_test(it_is_locked_up),	 cmocka_unit_test(it_inherits_nothing),
 		cmocka_unit_test(a_killed_one_is_named),
 	};
 
