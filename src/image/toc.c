@@ -103,6 +103,8 @@ static int on_start_map(void *ctx)
 {
 	struct toc_reader *t = ctx;
 
+	if (t->in_entries && t->depth == 1)
+		return stop(t, -EBADMSG, "\"entries\" is not an array");
 	if (t->in_entries && t->depth == 2)
 		entry_reset(t);
 	else if (in_entry(t) && t->key != KEY_XATTRS && t->key != KEY_OTHER)
@@ -128,7 +130,7 @@ static int on_start_array(void *ctx)
 {
 	struct toc_reader *t = ctx;
 
-	if (in_entry(t) && t->key != KEY_OTHER)
+	if (t->in_entries && (t->depth == 2 || (in_entry(t) && t->key != KEY_OTHER)))
 		return stop(t, -EBADMSG, "an array where a value is expected");
 	return deeper(t);
 }

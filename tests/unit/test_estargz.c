@@ -123,10 +123,9 @@ static ssize_t text_read(void *userdata, void *buf, size_t n)
 	return (ssize_t)take;
 }
 
-static int index_toc(const char *entries, struct buf *tables, struct layer_index *ix)
+static int index_json(const char *json, struct buf *tables, struct layer_index *ix)
 {
 	_cleanup_(layer_builder_freep) struct layer_builder *b = NULL;
-	char json[4096];
 	struct text t = {json};
 	struct index_source in = {.read = text_read,
 				  .userdata = &t,
@@ -136,7 +135,6 @@ static int index_toc(const char *entries, struct buf *tables, struct layer_index
 	struct error err = ERROR_INIT;
 	int r;
 
-	snprintf(json, sizeof(json), "{\"version\":1,\"entries\":[%s]}", entries);
 	assert_int_equal(layer_builder_new(LAYER_ESTARGZ, 10, &b), 0);
 	r = format_estargz.index(&in, NULL, b, &err);
 	assert_true(r >= 0 || err.code);
@@ -144,6 +142,14 @@ static int index_toc(const char *entries, struct buf *tables, struct layer_index
 		return r;
 	assert_int_equal(layer_builder_write_buf(b, tables), 0);
 	return layer_index_validate(tables->data, tables->len, 10, ix, NULL);
+}
+
+static int index_toc(const char *entries, struct buf *tables, struct layer_index *ix)
+{
+	char json[4096];
+
+	snprintf(json, sizeof(json), "{\"version\":1,\"entries\":[%s]}", entries);
+	return index_json(json, tables, ix);
 }
 
 #define D1 "sha256:1111111111111111111111111111111111111111111111111111111111111111"
@@ -228,12 +234,22 @@ static void tables_that_are_refused(void **state)
 		{"{\"name\":[],\"type\":\"dir\"}", -EBADMSG},
 		{"{\"name\":\"a\"", -EBADMSG},
 	};
+	static const char *const shapes[] = {
+		"{}",
+		"{\"entries\":{\"a\":{\"name\":\"a\",\"type\":\"dir\"}}}",
+		"{\"entries\":[[{\"name\":\"a\",\"type\":\"dir\"}]]}",
+		"{\"entries\":[],\"entries\":[]}",
+		"{\"entries\":[]} {\"entries\":[]}",
+	};
 	char deep[400] = "{\"x\":";
 	size_t n = strlen(deep);
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		if (index_toc(bad[i].entry, NULL, NULL) != bad[i].code)
 			fail_msg("%s", bad[i].entry);
+	for (size_t i = 0; i < ARRAY_SIZE(shapes); i++)
+		if (index_json(shapes[i], NULL, NULL) != -EBADMSG)
+			fail_msg("%s", shapes[i]);
 	memset(deep + n, '[', 40);
 	memset(deep + n + 40, ']', 40);
 	strcpy(deep + n + 80, "}");
