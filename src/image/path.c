@@ -70,7 +70,7 @@ static bool has_plumbing(const char *path, size_t len)
 		const char *slash = memchr(path + start, '/', len - start);
 		size_t c = slash ? (size_t)(slash - path) - start : len - start;
 
-		if (c > 8 && !memcmp(path + start, ".wh..wh.", 8) &&
+		if (c >= 8 && !memcmp(path + start, ".wh..wh.", 8) &&
 		    !(c == 12 && !memcmp(path + start + 8, ".opq", 4)))
 			return true;
 		start += c + 1;

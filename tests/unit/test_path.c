@@ -96,6 +96,7 @@ static void whiteouts_are_told_apart(void **state)
 	assert_int_equal(classify(".wh..wh..opq", ""), PATH_OPAQUE);
 	assert_int_equal(classify(".wh..wh.plnk/1.2", ".wh..wh.plnk/1.2"), PATH_PLUMBING);
 	assert_int_equal(classify(".wh..wh.aufs", ".wh..wh.aufs"), PATH_PLUMBING);
+	assert_int_equal(classify(".wh..wh.", ".wh..wh."), PATH_PLUMBING);
 	assert_int_equal(classify("a/.whb", "a/.whb"), PATH_PLAIN);
 	assert_int_equal(classify("a/.wh.b/c", "a/.wh.b/c"), PATH_PLAIN);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
