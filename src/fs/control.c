@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One Unix socket a mount, named after its device number, in a directory that only its owner can
- * enter; the peer's user is checked all the same. One line in, one JSON document out. It answers
- * also while the filesystem itself waits for the network: it has a thread of its own.
+ * The socket listens under a passing name before it gets its own by rename: whoever finds it can
+ * connect, so one that refuses is a dead server's and may be swept away. The kernel gives a dead
+ * mount's number to the next one at once; therefore names are replaced, never trusted, and at the
+ * end only the inode that we made is removed.
  */
+#include "fs/control.h"
+
+#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -16,12 +20,11 @@
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 
-#include "fs/fs_impl.h"
-
 #define CLIENTS_MAX 32
+#define ACCEPT_PAUSE_MS 1000 /* after accept() failed: the cause does not go away at once */
 
 struct control_server {
-	struct fs *f;
+	const struct fs_params *p;
 	pthread_t thread;
 	int listen_fd, stop_fd;
 	int clients[CLIENTS_MAX]; /* -1 = free; silent ones wait for our end */
@@ -29,37 +32,7 @@ struct control_server {
 	ino_t socket_ino; /* of path, when we made it */
 };
 
-static void dir_name(char *out, size_t n)
-{
-	const char *own = getenv("MORSEL_RUNTIME_DIR"), *xdg = getenv("XDG_RUNTIME_DIR");
-
-	if (own && *own == '/')
-		snprintf(out, n, "%s", own);
-	else if (!geteuid())
-		snprintf(out, n, "/run/morsel");
-	else if (xdg && *xdg == '/')
-		snprintf(out, n, "%s/morsel", xdg);
-	else
-		snprintf(out, n, "/tmp/morsel-%u", geteuid());
-}
-
-int control_path(dev_t dev, bool create, char *out, size_t n, struct error *err)
-{
-	char dir[PATH_MAX];
-	struct stat st;
-
-	dir_name(dir, sizeof(dir));
-	if (create)
-		mkdir(dir, 0700);
-	if (lstat(dir, &st) < 0)
-		return error_set_errno(err, -errno, "%s (where control sockets are)", dir);
-	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || st.st_mode & 077)
-		return error_set(err, -EACCES, "%s must be a directory of yours with mode 0700",
-				 dir);
-	if ((size_t)snprintf(out, n, "%s/%u-%u.sock", dir, major(dev), minor(dev)) >= n)
-		return -ENAMETOOLONG;
-	return 0;
-}
+/* ---- one client ---- */
 
 static bool peer_is_allowed(int fd)
 {
@@ -70,18 +43,20 @@ static bool peer_is_allowed(int fd)
 	       (cred.uid == geteuid() || !cred.uid);
 }
 
-static void client_accept(struct control_server *c)
+/* False: it could not be taken now. */
+static bool client_accept(struct control_server *c)
 {
 	int fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0)
-		return;
+		return errno == EAGAIN || errno == ECONNABORTED || errno == EINTR;
 	for (int i = 0; i < CLIENTS_MAX && peer_is_allowed(fd); i++)
 		if (c->clients[i] < 0) {
 			c->clients[i] = fd;
-			return;
+			return true;
 		}
 	close(fd);
+	return true;
 }
 
 static void reply_send(int fd, const char *text)
@@ -111,7 +86,7 @@ static void client_serve(struct control_server *c, int *fd)
 	if (n > 0) {
 		line[n] = 0;
 		line[strcspn(line, "\n")] = 0;
-		reply = c->f->p.control(c->f->p.control_userdata, line);
+		reply = c->p->control(c->p->control_userdata, line);
 		if (reply)
 			reply_send(*fd, reply);
 		free(reply);
@@ -123,87 +98,141 @@ static void client_serve(struct control_server *c, int *fd)
 static void *control_thread(void *arg)
 {
 	struct control_server *c = arg;
+	bool accepting = true;
 
 	for (;;) {
-		struct pollfd fds[2 + CLIENTS_MAX] = {{.fd = c->stop_fd, .events = POLLIN},
-						      {.fd = c->listen_fd, .events = POLLIN}};
+		struct pollfd fds[2 + CLIENTS_MAX] = {
+			{.fd = c->stop_fd, .events = POLLIN},
+			{.fd = accepting ? c->listen_fd : -1, .events = POLLIN}};
 
 		for (int i = 0; i < CLIENTS_MAX; i++)
 			fds[2 + i] = (struct pollfd){.fd = c->clients[i], .events = POLLIN};
-		if (poll(fds, 2 + CLIENTS_MAX, -1) < 0 && errno != EINTR)
+		if (poll(fds, 2 + CLIENTS_MAX, accepting ? -1 : ACCEPT_PAUSE_MS) < 0 &&
+		    errno != EINTR)
 			break;
 		if (fds[0].revents)
 			break;
 		for (int i = 0; i < CLIENTS_MAX; i++)
 			if (fds[2 + i].revents)
 				client_serve(c, &c->clients[i]);
-		if (fds[1].revents)
-			client_accept(c);
+		accepting = !fds[1].revents || client_accept(c);
 	}
 	return NULL;
 }
 
-static int control_listen(struct control_server *c)
+/* ---- the socket ---- */
+
+/* A socket there that nobody listens to any more. */
+static bool is_stale(const char *path)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	_cleanup_(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0 || strlen(path) >= sizeof(a.sun_path))
+		return false;
+	strcpy(a.sun_path, path);
+	return connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 && errno == ECONNREFUSED;
+}
+
+static void stale_sweep(const char *dir)
+{
+	char path[PATH_MAX];
+	struct dirent *e;
+	DIR *d = opendir(dir);
+
+	while (d && (e = readdir(d))) {
+		unsigned ma, mi;
+		int end = 0;
+
+		if (sscanf(e->d_name, "%u-%u.sock%n", &ma, &mi, &end) != 2 || !end ||
+		    e->d_name[end])
+			continue;
+		if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, e->d_name) < sizeof(path) &&
+		    is_stale(path))
+			unlink(path);
+	}
+	if (d)
+		closedir(d);
+}
+
+static int socket_make(struct control_server *c, const char *dir, dev_t dev)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	struct stat st;
 
-	if (strlen(c->path) >= sizeof(a.sun_path))
+	if ((size_t)snprintf(c->path, sizeof(c->path), "%s/%u-%u.sock", dir, major(dev),
+			     minor(dev)) >= sizeof(a.sun_path) ||
+	    (size_t)snprintf(a.sun_path, sizeof(a.sun_path), "%s/new-%d", dir, (int)gettid()) >=
+		    sizeof(a.sun_path))
 		return -ENAMETOOLONG;
-	strcpy(a.sun_path, c->path);
 	c->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (c->listen_fd < 0)
 		return -errno;
-	unlink(c->path); /* of a dead mount that had this number */
-	if (bind(c->listen_fd, (struct sockaddr *)&a, sizeof(a)) < 0 || chmod(c->path, 0600) < 0 ||
-	    listen(c->listen_fd, 16) < 0)
+	unlink(a.sun_path);
+	if (bind(c->listen_fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return -errno;
-	if (lstat(c->path, &st) < 0)
-		return -errno;
+	if (chmod(a.sun_path, 0600) < 0 || listen(c->listen_fd, 16) < 0 ||
+	    lstat(a.sun_path, &st) < 0 || rename(a.sun_path, c->path) < 0) {
+		int r = -errno;
+
+		unlink(a.sun_path);
+		return r;
+	}
 	c->socket_ino = st.st_ino;
-	c->stop_fd = eventfd(0, EFD_CLOEXEC);
-	return c->stop_fd < 0 ? -errno : 0;
+	return 0;
 }
 
-/* The kernel may have given our number to another mount already, whose socket this is then. */
+/* The number may be another mount's already, whose socket this is then. */
 static void socket_remove(const struct control_server *c)
 {
 	struct stat st;
 
-	if (!lstat(c->path, &st) && st.st_ino == c->socket_ino)
+	if (c->socket_ino && !lstat(c->path, &st) && st.st_ino == c->socket_ino)
 		unlink(c->path);
 }
 
-int control_start(struct fs *f, dev_t dev, struct control_server **ret, struct error *err)
+/* ---- life ---- */
+
+static void control_free(struct control_server *c)
 {
-	struct control_server *c = calloc(1, sizeof(*c));
+	socket_remove(c);
+	for (int i = 0; i < CLIENTS_MAX; i++)
+		closep(&c->clients[i]);
+	closep(&c->listen_fd);
+	closep(&c->stop_fd);
+	free(c);
+}
+DEFINE_CLEANUP(struct control_server *, control_free)
+
+int control_start(const struct fs_params *p, dev_t dev, struct control_server **ret,
+		  struct error *err)
+{
+	_cleanup_(control_freep) struct control_server *c = calloc(1, sizeof(*c));
+	char dir[PATH_MAX];
 	sigset_t all, old;
 	int r;
 
 	if (!c)
 		return -ENOMEM;
-	c->f = f;
+	c->p = p;
 	c->listen_fd = c->stop_fd = -1;
 	for (int i = 0; i < CLIENTS_MAX; i++)
 		c->clients[i] = -1;
-	r = control_path(dev, true, c->path, sizeof(c->path), err);
-	if (r >= 0) {
-		r = control_listen(c);
-		if (r < 0)
-			error_set_errno(err, r, "can't listen on %s", c->path);
-	}
+	r = control_dir_make(dir, sizeof(dir), err);
+	if (r < 0)
+		return r;
+	stale_sweep(dir);
+	c->stop_fd = eventfd(0, EFD_CLOEXEC);
+	r = c->stop_fd < 0 ? -errno : socket_make(c, dir, dev);
+	if (r < 0)
+		return error_set_errno(err, r, "can't listen in %s", dir);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (r >= 0)
-		r = -pthread_create(&c->thread, NULL, control_thread, c);
+	r = -pthread_create(&c->thread, NULL, control_thread, c);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r < 0) {
-		closep(&c->listen_fd);
-		closep(&c->stop_fd);
-		free(c);
-		return r;
-	}
-	*ret = c;
+	if (r < 0)
+		return error_set_errno(err, r, "can't start a thread");
+	*ret = steal_ptr(c);
 	return 0;
 }
 
@@ -216,10 +245,5 @@ void control_stop(struct control_server *c)
 	if (write(c->stop_fd, &one, sizeof(one)) < 0)
 		abort(); /* an eventfd of ours that never overflows */
 	pthread_join(c->thread, NULL);
-	socket_remove(c);
-	for (int i = 0; i < CLIENTS_MAX; i++)
-		closep(&c->clients[i]);
-	closep(&c->listen_fd);
-	closep(&c->stop_fd);
-	free(c);
+	control_free(c);
 }

@@ -19,7 +19,7 @@ struct fs_params {
 	struct counters *counters; /* borrowed */
 	const char *mountpoint;
 	const char *fsname;  /* the reference verbatim; subtype is "morsel" */
-	bool allow_other;    /* always brings default_permissions */
+	bool allow_other;    /* always brings default_permissions; so does being root: mount.c */
 	bool suid, dev;	     /* root only; also shows security.capability */
 	unsigned threads;    /* 0 = default */
 	uint64_t used_bytes; /* statfs: sum of file sizes; 0 = from the image's devices */
@@ -30,20 +30,25 @@ struct fs_params {
 
 struct fs;
 /* Mounts (as root mount(2), else fusermount3). When it returns 0, the mount answers once fs_serve
- * runs. -errno with a text; nothing is left mounted on failure. */
+ * runs. -errno with a text; nothing is left mounted on failure. -EBUSY: an image is mounted there.
+ * p's strings may go afterwards, what it points to must stay until fs_free(). */
 int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err);
-/* Calls ready() once the mount has answered a first request (or at once when the kernel's INIT
- * was served), then serves until unmounted, fs_stop(), SIGTERM or SIGINT. 0, or -errno. */
+/* Calls ready() once the mount answers, that is when the kernel's INIT was served; then serves
+ * until unmounted, fs_stop(), SIGTERM, SIGINT or SIGHUP. Unmounts, when that was not done by
+ * others: what is in use is detached, what somebody else mounted on top is left alone. Once. 0, or
+ * -errno. */
 int fs_serve(struct fs *f, void (*ready)(void *userdata), void *userdata, struct error *err);
 void fs_stop(struct fs *f); /* any thread, any signal handler */
 void fs_free(struct fs *f); /* unmounts when still mounted; accepts NULL */
 DEFINE_CLEANUP(struct fs *, fs_free)
 
-/* Unmounts DIR and waits (<= 10 s) until its server is gone. lazy: MNT_DETACH.
- * -EINVAL: not a morsel mount; -EBUSY. */
+/* Unmounts DIR and waits (<= 10 s) until its server is gone. lazy: MNT_DETACH, without waiting.
+ * Works when the server is dead. -ENOENT: not a morsel mount; -EBUSY; -ETIMEDOUT. */
 int fs_umount(const char *dir, bool lazy, struct error *err);
 /* Sends a request to the server of the morsel mount at DIR through its control socket, which only
- * the owner (or root) can open. *ret is malloc'ed JSON. */
+ * the owner (or root) can open; never touches DIR. *ret is malloc'ed JSON. -ENOENT: no morsel
+ * mount; -EACCES: another's; -ENOTCONN: its server is dead; -ETIMEDOUT: it does not answer for 5 s.
+ */
 int fs_control(const char *dir, const char *request, char **ret, struct error *err);
 
 #endif

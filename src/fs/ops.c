@@ -53,6 +53,8 @@ static void entry_fill(const struct fs *f, const struct erofs_inode *ino,
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
+	struct fs *f = userdata;
+
 	conn->want |= conn->capable &
 		      (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
 		       FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPEN_SUPPORT |
@@ -65,6 +67,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_readahead = FS_READ_MAX;
 	conn->max_background = 256;
 	conn->congestion_threshold = 192;
+	f->no_open = conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
+	f->no_opendir = conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT;
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -76,7 +80,13 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	int r = erofs_inode_get(f->p.image, ino_to_nid(f->p.image, parent), &dir);
 
 	counter_add(&f->p.counters->lookups, 1);
-	if (r >= 0)
+	if (strlen(name) > NAME_LEN_MAX) {
+		fuse_reply_err(req, ENAMETOOLONG);
+		return;
+	}
+	if (r >= 0 && !strcmp(name, ".")) /* by a file handle: of any type */
+		nid = dir.nid;
+	else if (r >= 0)
 		r = erofs_lookup(f->p.image, &dir, name, strlen(name), &nid);
 	if (r == EROFS_NO_ENTRY) { /* ino 0: remember that it is not there */
 		fuse_reply_entry(req, &e);
@@ -200,19 +210,32 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 	readdir_common(req, ino, size, off, true);
 }
 
-/* Once answered ENOSYS, the kernel opens files and directories by itself. It says so only when it
- * knows how; an old one gets an ordinary answer. */
+/* Once answered ENOSYS, the kernel opens files and directories by itself, and keeps what it has
+ * cached. One that does not know how gets an ordinary answer. */
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	struct fs *f = fs_of(req);
+
 	if ((fi->flags & O_ACCMODE) != O_RDONLY)
 		fuse_reply_err(req, EROFS);
-	else
+	else if (f->no_open)
 		fuse_reply_err(req, ENOSYS);
+	else {
+		fi->keep_cache = 1;
+		fuse_reply_open(req, fi);
+	}
 }
 
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	fuse_reply_err(req, ENOSYS);
+	struct fs *f = fs_of(req);
+
+	if (f->no_opendir) {
+		fuse_reply_err(req, ENOSYS);
+		return;
+	}
+	fi->keep_cache = fi->cache_readdir = 1;
+	fuse_reply_open(req, fi);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mounting and serving. A few threads share the one /dev/fuse descriptor, which is non-blocking.
- * One of them, the leader, waits for requests: it looks again for some tens of microseconds before
- * it sleeps, when requests have just been coming, because waking an idle processor is most of what
- * a cold look-up costs. The others sleep: were they to poll as well, every request would wake them
- * all. A leader that gets a large read hands its place over before it goes to work.
+ * Serving. A few threads share the one /dev/fuse descriptor, which is non-blocking. One of them,
+ * the leader, waits for requests: it looks again for some tens of microseconds before it sleeps,
+ * when requests have just been coming, because waking an idle processor is most of what a cold
+ * look-up costs. The others sleep: were they to poll as well, every request would wake them all. A
+ * leader that gets a large read hands its place over before it goes to work.
+ *
+ * The calling thread waits for signals, for fs_stop(), and watches tasks that got a signal.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,8 +16,6 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #include "fs/fs_impl.h"
 
@@ -24,10 +24,10 @@
 #define LONG_READ (64u << 10)	     /* bytes */
 #define SPIN_NS (50 * 1000)	     /* how long to look again */
 #define SPIN_IDLE_NS (2 * NS_PER_MS) /* after how long without requests not to */
+#define WATCH_MS 100
 
 struct serve {
 	struct fs *f;
-	int stop_fd; /* eventfd: readable = end */
 	atomic_bool stopped;
 	pthread_mutex_t lock;
 	pthread_cond_t wanted; /* a leader is */
@@ -35,65 +35,78 @@ struct serve {
 	int result;
 };
 
-/* ---- mounting ---- */
-
-static int session_args(const struct fs_params *p, struct fuse_args *args)
+void fs_wake(int event_fd)
 {
-	_cleanup_(freep) char *fsname = NULL;
-	char *opts = NULL, text[256];
-	int r;
+	uint64_t one = 1;
+	int e = errno;
 
-	snprintf(text, sizeof(text), "ro,subtype=morsel,max_read=%u%s%s%s%s", FS_READ_MAX,
-		 p->suid ? ",suid" : "", p->dev ? ",dev" : "", p->allow_other ? ",allow_other" : "",
-		 p->allow_other || !geteuid() ? ",default_permissions" : "");
-	if (asprintf(&fsname, "fsname=%s", p->fsname) < 0) {
-		fsname = NULL;
-		return -ENOMEM;
-	}
-	r = fuse_opt_add_opt(&opts, text);
-	if (!r)
-		r = fuse_opt_add_opt_escaped(&opts, fsname);
-	if (!r)
-		r = fuse_opt_add_arg(args, "morsel");
-	if (!r)
-		r = fuse_opt_add_arg(args, "-o");
-	if (!r)
-		r = fuse_opt_add_arg(args, opts);
-	free(opts);
-	return r ? -ENOMEM : 0;
+	if (write(event_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		abort(); /* an eventfd of ours */
+	errno = e;
 }
 
-/* libfuse says why on stderr only, in its own words; so what can be known before is checked. */
-static int mountpoint_check(const struct fs_params *p, struct error *err)
-{
-	struct stat st;
-
-	if (stat(p->mountpoint, &st) < 0)
-		return error_set_errno(err, -errno, "can't mount on %s", p->mountpoint);
-	if (!S_ISDIR(st.st_mode))
-		return error_set(err, -ENOTDIR, "can't mount on %s: it is not a directory",
-				 p->mountpoint);
-	if (access("/dev/fuse", F_OK) < 0)
-		return error_set(
-			err, -ENODEV,
-			"can't mount on %s: there is no /dev/fuse; load the kernel's fuse module",
-			p->mountpoint);
-	if (geteuid() && access("/dev/fuse", R_OK | W_OK) < 0)
-		return error_set(
-			err, -EACCES,
-			"can't mount on %s: you may not open /dev/fuse; ask for mode 0666 on it",
-			p->mountpoint);
-	if (geteuid() && access("/usr/bin/fusermount3", X_OK) < 0 &&
-	    access("/bin/fusermount3", X_OK) < 0)
-		return error_set(
-			err, -ENOENT,
-			"can't mount on %s: users need fusermount3; install the package fuse3",
-			p->mountpoint);
-	return 0;
-}
+/* ---- a session ---- */
 
 static void fuse_log_drop(enum fuse_log_level level, const char *fmt, va_list ap)
 {
+}
+
+/* libfuse takes the descriptor as it is when it is named so; fd is consumed in any case. */
+static int session_open(struct fs *f, int fd)
+{
+	char max_read[32], name[32];
+	const char *argv[] = {"morsel", "-o", max_read, NULL};
+	struct fuse_args args = FUSE_ARGS_INIT(3, (char **)argv);
+
+	snprintf(max_read, sizeof(max_read), "max_read=%u", FS_READ_MAX);
+	snprintf(name, sizeof(name), "/dev/fd/%d", fd);
+	fuse_set_log_func(fuse_log_drop);
+	f->se = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), f);
+	fuse_opt_free_args(&args);
+	if (f->se && !fuse_session_mount(f->se, name) &&
+	    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) >= 0)
+		return 0;
+	if (!f->se || fuse_session_fd(f->se) != fd)
+		close(fd);
+	return -ENOMEM;
+}
+
+/* The kernel hangs the descriptor up when the mount is gone, or was aborted. In that case, as
+ * another may be there already with the same numbers, nothing is taken away. */
+static bool session_is_gone(const struct fs *f)
+{
+	struct pollfd p = {.fd = fuse_session_fd(f->se)};
+
+	return poll(&p, 1, 0) > 0 && p.revents & POLLERR;
+}
+
+/* Only what is ours, and topmost: the path could mean another's mount by now. The descriptor is
+ * closed first, which fails whatever still waits for an answer. */
+static void session_close(struct fs *f)
+{
+	struct mount_info m;
+	bool gone;
+	int r;
+
+	if (!f->se)
+		return;
+	gone = session_is_gone(f);
+	fuse_session_destroy(f->se);
+	f->se = NULL;
+	if (gone || mountinfo_lookup(f->path, &m) < 0)
+		return;
+	if (m.dev != f->mount.dev || m.id != f->mount.id) {
+		log_write(f->p.log, LOG_WARN,
+			  "%s: something else was mounted on top; what is below stays, dead, until "
+			  "you unmount it",
+			  f->path);
+		return;
+	}
+	r = mount_remove(f->path, false, NULL);
+	if (r != -EBUSY)
+		return;
+	log_write(f->p.log, LOG_WARN, "%s was in use and has been detached", f->path);
+	mount_remove(f->path, true, NULL);
 }
 
 static uint64_t device_blocks(const struct erofs *image)
@@ -107,61 +120,32 @@ static uint64_t device_blocks(const struct erofs *image)
 	return sum;
 }
 
-/* Larger read-ahead makes larger requests; only root may say so. */
-static void readahead_raise(dev_t dev)
-{
-	char path[80];
-	int fd;
-
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(dev), minor(dev));
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	if (write(fd, "1024", 4) < 0) /* then it stays at 128 KiB: slower, not wrong */
-		errno = 0;
-	close(fd);
-}
-
 int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err)
 {
 	_cleanup_(fs_freep) struct fs *f = calloc(1, sizeof(*f));
-	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-	struct mount_info m;
-	int r = mountpoint_check(p, err);
+	int fd, r;
 
-	if (r < 0)
-		return r;
 	if (!f)
 		return -ENOMEM;
 	f->p = *p;
-	f->p.mountpoint = strdup(p->mountpoint);
+	f->p.mountpoint = f->path;
 	f->p.fsname = NULL;
+	f->used_blocks = p->used_bytes ? p->used_bytes / 4096 : device_blocks(p->image);
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->parked_gone, NULL);
-	f->used_blocks = p->used_bytes ? p->used_bytes / 4096 : device_blocks(p->image);
-	r = f->p.mountpoint ? session_args(p, &args) : -ENOMEM;
-	if (r >= 0) {
-		fuse_set_log_func(fuse_log_drop);
-		f->se = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), f);
-	}
-	fuse_opt_free_args(&args);
-	if (r < 0 || !f->se)
-		return error_set(err, r < 0 ? r : -EIO, "can't set up a FUSE session");
-	if (fuse_session_mount(f->se, p->mountpoint))
-		return error_set(err, -EIO, "can't mount on %s: %s", p->mountpoint,
-				 p->allow_other && geteuid()
-					 ? "fusermount3 refused; allow_other needs "
-					   "user_allow_other in /etc/fuse.conf"
-					 : "the kernel or fusermount3 refused; is something "
-					   "mounted there, or do you "
-					   "not own it?");
-	f->mounted = true;
-	r = mount_lookup(f->p.mountpoint, &m);
+	f->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	f->watch_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (f->stop_fd < 0 || f->watch_fd < 0)
+		return error_set_errno(err, -errno, "can't mount on %s", p->mountpoint);
+	fd = mount_make(p, f->path, &f->mount, err);
+	if (fd < 0)
+		return fd;
+	r = session_open(f, fd);
+	if (r < 0 && !f->se)
+		mount_remove(f->path, true, NULL);
 	if (r < 0)
-		return error_set_errno(err, r, "%s was mounted, but is not in /proc/self/mountinfo",
-				       p->mountpoint);
-	readahead_raise(m.dev);
-	r = control_start(f, m.dev, &f->control, err);
+		return error_set(err, r, "can't set up a FUSE session");
+	r = control_start(&f->p, f->mount.dev, &f->control, err);
 	if (r < 0)
 		return r;
 	*ret = steal_ptr(f);
@@ -179,7 +163,7 @@ static bool worth_spinning(struct serve *s, uint64_t now)
 static void request_wait(struct serve *s)
 {
 	struct pollfd fds[2] = {{.fd = fuse_session_fd(s->f->se), .events = POLLIN},
-				{.fd = s->stop_fd, .events = POLLIN}};
+				{.fd = s->f->stop_fd, .events = POLLIN}};
 	const struct seam *seam = s->f->p.seam;
 	uint64_t now = seam->monotonic_ns(seam), until = now + SPIN_NS;
 
@@ -200,15 +184,12 @@ static bool is_stopped(struct serve *s)
 
 static void serve_end(struct serve *s, int result)
 {
-	uint64_t one = 1;
-
 	pthread_mutex_lock(&s->lock);
 	if (!atomic_exchange(&s->stopped, true))
 		s->result = result;
 	pthread_cond_broadcast(&s->wanted);
 	pthread_mutex_unlock(&s->lock);
-	if (write(s->stop_fd, &one, sizeof(one)) < 0)
-		abort(); /* an eventfd of ours that never overflows */
+	fs_wake(s->f->stop_fd);
 }
 
 /* Somebody else shall look for the next request: this one will take long. */
@@ -284,21 +265,35 @@ static void *serve_thread(void *arg)
 	return NULL;
 }
 
+/* Until a signal, fs_stop() or the end of the mount. */
+static void signals_wait(struct fs *f, int signal_fd)
+{
+	struct pollfd fds[3] = {{.fd = signal_fd, .events = POLLIN},
+				{.fd = f->stop_fd, .events = POLLIN},
+				{.fd = f->watch_fd, .events = POLLIN}};
+	bool watching = false;
+
+	while (!fds[0].revents && !fds[1].revents) {
+		uint64_t n;
+
+		if (poll(fds, 3, watching ? WATCH_MS : -1) < 0 && errno != EINTR)
+			return;
+		if (fds[2].revents && read(f->watch_fd, &n, sizeof(n)) < 0)
+			errno = 0;
+		watching = fs_watch(f);
+	}
+}
+
 static int threads_run(struct serve *s, unsigned n, int signal_fd)
 {
 	pthread_t threads[THREADS_MAX];
-	struct pollfd fds[2] = {{.fd = signal_fd, .events = POLLIN},
-				{.fd = s->stop_fd, .events = POLLIN}};
 	unsigned started = 0;
 
 	while (started < n && !pthread_create(&threads[started], NULL, serve_thread, s))
 		started++;
-	if (!started)
-		return -EAGAIN;
-	while (!fds[0].revents && !fds[1].revents && !atomic_load(&s->f->stopping))
-		if (poll(fds, 2, 200) < 0 && errno != EINTR)
-			break;
-	serve_end(s, 0);
+	if (started)
+		signals_wait(s->f, signal_fd);
+	serve_end(s, started ? 0 : -EAGAIN);
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(threads[i], NULL);
 	return s->result;
@@ -315,62 +310,69 @@ static void parked_end(struct fs *f)
 	reader_interrupt(f->p.reader, false);
 }
 
-/* Also after somebody else unmounted it: libfuse sees that and only tidies up. */
-static void unmount(struct fs *f)
+/* Blocks the signals that end us, in all threads to come, until signals_give_back(): a second one
+ * does not kill us halfway. Returns a signalfd. */
+static int signals_take(sigset_t *ret_old)
 {
-	if (f->mounted)
-		fuse_session_unmount(f->se);
-	f->mounted = false;
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, ret_old);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+/* They have been obeyed: left pending they would kill us now. */
+static void signals_give_back(int fd, const sigset_t *old)
+{
+	struct signalfd_siginfo info;
+
+	while (fd >= 0 && read(fd, &info, sizeof(info)) > 0)
+		;
+	closep(&fd);
+	pthread_sigmask(SIG_SETMASK, old, NULL);
 }
 
 int fs_serve(struct fs *f, void (*ready)(void *userdata), void *userdata, struct error *err)
 {
 	struct serve s = {
 		.f = f, .lock = PTHREAD_MUTEX_INITIALIZER, .wanted = PTHREAD_COND_INITIALIZER};
-	_cleanup_(closep) int signal_fd = -1;
-	_cleanup_(closep) int stop_fd = -1;
 	unsigned n = f->p.threads ? f->p.threads : THREADS_DEFAULT;
-	sigset_t set, old;
-	int fd = fuse_session_fd(f->se), r;
+	sigset_t old;
+	int signal_fd, r;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, &old);
-	signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	s.stop_fd = stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	f->ready = ready;
 	f->ready_userdata = userdata;
-	r = signal_fd < 0 || stop_fd < 0 ? -errno : 0;
-	if (r >= 0)
-		r = threads_run(&s, n > THREADS_MAX ? THREADS_MAX : n, signal_fd);
+	signal_fd = signals_take(&old);
+	r = signal_fd < 0 ? signal_fd
+			  : threads_run(&s, n > THREADS_MAX ? THREADS_MAX : n, signal_fd);
 	parked_end(f);
-	unmount(f);
+	session_close(f);
 	control_stop(f->control); /* last: its end tells who waits that we are gone */
 	f->control = NULL;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	signals_give_back(signal_fd, &old);
 	if (r < 0)
-		return error_set_errno(err, r, "serving %s ended", f->p.mountpoint);
+		return error_set_errno(err, r, "serving %s ended", f->path);
 	return 0;
 }
 
 void fs_stop(struct fs *f)
 {
-	atomic_store(&f->stopping, true);
+	fs_wake(f->stop_fd);
 }
 
 void fs_free(struct fs *f)
 {
 	if (!f)
 		return;
+	session_close(f);
 	control_stop(f->control);
-	if (f->se) {
-		unmount(f);
-		fuse_session_destroy(f->se);
-	}
-	free((char *)f->p.mountpoint);
+	closep(&f->stop_fd);
+	closep(&f->watch_fd);
 	pthread_cond_destroy(&f->parked_gone);
 	pthread_mutex_destroy(&f->lock);
 	free(f);
