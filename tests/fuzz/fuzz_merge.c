@@ -100,7 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		MUST(!layer_builder_new(LAYER_GZIP, ENTRIES_MOST, &b));
 		for (unsigned left = take(&in, ENTRIES_MOST); left && in.p < in.end; left--)
 			take_entry(&in, b, i * 100 + left);
-		layer_close(b, &bytes[i], &layers[i]);
+		layer_done(b, &bytes[i], &layers[i]);
 		layer_builder_free(b);
 	}
 	r = tree_merge(layers, n, UINT64_MAX, &t, &err);

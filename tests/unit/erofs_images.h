@@ -37,7 +37,7 @@ static inline struct layer_builder *image_begin(void)
 
 static inline void image_end(struct image *m, struct layer_builder *b)
 {
-	layer_close(b, &m->bytes[m->n], &m->layers[m->n]);
+	layer_done(b, &m->bytes[m->n], &m->layers[m->n]);
 	m->n++;
 	layer_builder_free(b);
 }

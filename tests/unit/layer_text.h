@@ -154,7 +154,7 @@ static inline void layer_text_line(struct layer_builder *b, char *line)
 }
 
 /* The tables of a layer, as an indexer would have left them, validated. buf owns the bytes. */
-static inline void layer_close(struct layer_builder *b, struct buf *bytes, struct layer_index *ret)
+static inline void layer_done(struct layer_builder *b, struct buf *bytes, struct layer_index *ret)
 {
 	struct error err = ERROR_INIT;
 
@@ -174,7 +174,7 @@ static inline void layer_from_text(const char *text, struct buf *bytes, struct l
 	MUST(own && layer_builder_new(LAYER_GZIP, UINT32_MAX, &b) >= 0);
 	for (line = strtok_r(own, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
 		layer_text_line(b, line);
-	layer_close(b, bytes, ret);
+	layer_done(b, bytes, ret);
 }
 
 #define LAYERS_MOST 4

@@ -37,7 +37,7 @@ static void fixture_init(struct fixture *f)
 		layer_add(b, (struct layer_entry){.mode = S_IFIFO | 0644}, path, (size_t)n, NULL, 0,
 			  NULL);
 	}
-	layer_close(b, &f->layer, &ix);
+	layer_done(b, &f->layer, &ix);
 	check_layers(&ix, 1, NULL, &f->image);
 	layer_builder_free(b);
 	free(own);

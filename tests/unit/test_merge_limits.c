@@ -47,7 +47,7 @@ static void implied_limit(void **state)
 		layer_add(b, (struct layer_entry){.mode = S_IFIFO}, path, sizeof(path), NULL, 0,
 			  NULL);
 	}
-	layer_close(b, &bytes, &ix);
+	layer_done(b, &bytes, &ix);
 	assert_int_equal(tree_merge(&ix, 1, 102399, &t, &err), -E2BIG);
 	assert_int_equal(tree_merge(&ix, 1, 102400, &t, &err), 0);
 	assert_int_equal(t->n_nodes, 102401);
@@ -141,8 +141,8 @@ static void hostile_shapes(void **state)
 		if (shape == 1)
 			layer_add(b, (struct layer_entry){.mode = S_IFIFO}, link, strlen(link), "",
 				  0, NULL);
-		layer_close(lower, &bytes[0], &ix[0]);
-		layer_close(b, &bytes[1], &ix[1]);
+		layer_done(lower, &bytes[0], &ix[0]);
+		layer_done(b, &bytes[1], &ix[1]);
 		assert_int_equal(tree_merge(ix, 2, 10000000, &t, &err), 0);
 		tree_free(t);
 		buf_fini(&bytes[0]);
@@ -178,7 +178,7 @@ static void hostile_symlinks(void **state)
 
 		layer_add(b, (struct layer_entry){.mode = S_IFIFO}, path, (size_t)len, "", 0, NULL);
 	}
-	layer_close(b, &bytes, &ix);
+	layer_done(b, &bytes, &ix);
 	assert_int_equal(tree_merge(&ix, 1, 1000000, &t, &err), -E2BIG);
 	assert_non_null(strstr(err.text, "too many symlinks"));
 }
@@ -248,7 +248,7 @@ static bool random_case(uint64_t seed)
 		MUST(layer_builder_new(LAYER_GZIP, 100, &b) >= 0);
 		for (uint32_t i = 0, count = rng(&s) % 14; i < count; i++)
 			random_entry(&s, b, l.n * 100 + i, last);
-		layer_close(b, &l.bytes[l.n], &l.index[l.n]);
+		layer_done(b, &l.bytes[l.n], &l.index[l.n]);
 	}
 	want = model_merge(&m, l.index, l.n);
 	r = tree_merge(l.index, l.n, 10000, &t, &err);
