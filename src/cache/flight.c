@@ -126,10 +126,9 @@ static struct flight *fetch_new(struct parked *p, uint64_t i, uint64_t end)
 	return f;
 }
 
-/* A new verification of chunk i and those after it that this read wants. */
-static struct flight *verify_new(struct parked *p, uint64_t i, uint64_t end)
+/* A new verification of chunk i and those after it, up to end. */
+static struct flight *verify_new(struct reader *r, struct layer_state *ls, uint64_t i, uint64_t end)
 {
-	struct layer_state *ls = p->ls;
 	const struct layer_index *ix = ls->index;
 	uint64_t last = i, bytes = ix->chunks[i].len;
 	struct flight *f;
@@ -141,7 +140,7 @@ static struct flight *verify_new(struct parked *p, uint64_t i, uint64_t end)
 			break;
 		last = k;
 	}
-	f = flight_new(p->r, ls, FLIGHT_VERIFY);
+	f = flight_new(r, ls, FLIGHT_VERIFY);
 	if (f) {
 		f->chunk_first = i;
 		f->chunk_last = last;
@@ -149,12 +148,53 @@ static struct flight *verify_new(struct parked *p, uint64_t i, uint64_t end)
 	return f;
 }
 
+static void flight_add(struct flight **list, struct flight *f)
+{
+	f->next_delayed = *list;
+	*list = f;
+	f->r->jobs++;
+}
+
+void verify_ahead(struct reader *r, struct layer_state *ls, uint64_t from, struct flight **ret_new)
+{
+	const struct layer_index *ix = ls->index;
+	uint64_t bytes = 0, trigger = UINT64_MAX, end = from;
+
+	for (; end < ix->header.n_chunks && bytes < VERIFY_AHEAD_BYTES; end++) {
+		if (bytes >= VERIFY_AHEAD_BYTES / 2 && trigger == UINT64_MAX)
+			trigger = ix->chunks[end].dev_off;
+		bytes += ix->chunks[end].len;
+	}
+	for (uint64_t i = from; i < end; i++) {
+		struct flight *f;
+
+		if (layer_chunk_state(ls->conf.layer, i) != CHUNK_CLAIMED || flight_of_chunk(ls, i))
+			continue;
+		f = verify_new(r, ls, i, end);
+		if (!f)
+			break;
+		flight_add(ret_new, f);
+	}
+	ls->verify_next = end;
+	atomic_store_explicit(&ls->ahead_at, trigger, memory_order_relaxed);
+}
+
+/* Reads that run on through what has to be verified find it done when they come. */
+static void ahead_of_request(struct reader *r, struct layer_state *ls, uint64_t from, uint64_t end,
+			     struct flight **ret_new)
+{
+	if (from && from == ls->verify_next)
+		verify_ahead(r, ls, end, ret_new);
+	else
+		ls->verify_next = end;
+}
+
 int flights_plan(struct parked *p, struct flight **ret_new)
 {
 	struct layer_state *ls = p->ls;
 	const struct layer_index *ix = ls->index;
 	uint64_t from = layer_index_chunk_at(ix, p->rq->dev_off), end = from;
-	bool joined = false;
+	bool joined = false, verified = false;
 
 	while (end < ix->header.n_chunks && ix->chunks[end].dev_off < p->rq->dev_off + p->rq->len)
 		end++;
@@ -172,18 +212,20 @@ int flights_plan(struct parked *p, struct flight **ret_new)
 		else if (st == CHUNK_ABSENT && has_just_failed(p, &ix->chunks[i]))
 			return -EIO;
 		else {
-			f = st == CHUNK_ABSENT ? fetch_new(p, i, end) : verify_new(p, i, end);
+			f = st == CHUNK_ABSENT ? fetch_new(p, i, end)
+					       : verify_new(p->r, ls, i, end);
 			if (!f)
 				return -ENOMEM;
-			f->next_delayed = *ret_new;
-			*ret_new = f;
-			f->r->jobs++;
+			flight_add(ret_new, f);
+			verified |= st == CHUNK_CLAIMED;
 		}
 		if (wait_add(f, p, i) < 0)
 			return -ENOMEM;
 	}
 	if (joined)
 		COUNT(p->r, ls, joins, 1);
+	if (verified)
+		ahead_of_request(p->r, ls, from, end, ret_new);
 	return 0;
 }
 

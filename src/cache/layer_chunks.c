@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-#define PIECE_BYTES (128u << 10) /* hashed while it is still in the second-level cache */
+#define PIECE_BYTES (64u << 10) /* hashed while it is still in the second-level cache */
 #define MARKS_AT_ONCE 4096u
 
 /* ---- search ---- */

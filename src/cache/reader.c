@@ -77,16 +77,30 @@ static bool verify_inline(struct reader *r, struct layer_state *ls, uint64_t dev
 	return e >= 0;
 }
 
+static void keep_ahead(struct reader *r, struct layer_state *ls)
+{
+	struct flight *new = NULL;
+
+	pthread_mutex_lock(&r->lock);
+	verify_ahead(r, ls, ls->verify_next, &new);
+	pthread_mutex_unlock(&r->lock);
+	flights_start(r, new);
+}
+
 static bool read_now(struct reader *r, struct layer_state *ls, uint64_t dev_off, void *buf,
 		     uint32_t len)
 {
 	struct layer *l = ls->conf.layer;
+	uint64_t ahead_at;
 	int e = layer_read(l, dev_off, buf, len, RWF_NOWAIT);
 
 	if (e == LAYER_NOT_READY && verify_inline(r, ls, dev_off, dev_off + len))
 		e = layer_read(l, dev_off, buf, len, RWF_NOWAIT);
 	if (e)
 		return false;
+	ahead_at = atomic_load_explicit(&ls->ahead_at, memory_order_relaxed);
+	if (dev_off <= ahead_at && ahead_at < dev_off + len)
+		keep_ahead(r, ls);
 	layer_touch(l);
 	COUNT(r, ls, reads, 1);
 	COUNT(r, ls, hits, 1);
@@ -270,6 +284,7 @@ int reader_new(const struct reader_options *o, struct reader **ret, struct error
 		ls->index = layer_tables(ls->conf.layer);
 		ls->counters = o->per_layer ? &o->per_layer[i] : NULL;
 		link_model_init(&ls->link);
+		ls->ahead_at = UINT64_MAX;
 	}
 	*ret = r;
 	return 0;

@@ -23,8 +23,9 @@
 
 #define FETCH_BYTES_MAX (UINT64_C(8) << 20) /* compressed, one request; more only when needed */
 #define SPANS_BYTES_MAX                                                                            \
-	(UINT64_C(128) << 20)	       /* compressed, what one chunk may need: else refused */
-#define VERIFY_BYTES_MAX (512u << 10)  /* one job's share: two cores share a big read */
+	(UINT64_C(128) << 20)	      /* compressed, what one chunk may need: else refused */
+#define VERIFY_BYTES_MAX (512u << 10) /* one job's share: two cores share a big read */
+#define VERIFY_AHEAD_BYTES (4u << 20)
 #define VERIFY_INLINE_MAX (256u << 10) /* verified by the thread that asked, if in memory */
 #define RETRY_NS (500 * NS_PER_MS)     /* between two tries for a span that failed */
 #define N_FAILURES 16
@@ -74,6 +75,9 @@ struct layer_state {
 	struct flight *flights;
 	struct failure failures[N_FAILURES];
 	unsigned next_failure;
+	uint64_t verify_next; /* the chunk after those that were verified, or are being */
+	/* not under it: where a reader who gets there at once has more verified ahead of him */
+	_Atomic uint64_t ahead_at;
 };
 
 struct parked {
@@ -138,6 +142,8 @@ void *reader_timer(void *arg);
  * added to the list at *ret_new (by next_delayed) and must be started, without the lock, whatever
  * is returned. -ENOTCONN: offline. -EIO: it failed a moment ago. -ENOMEM. */
 int flights_plan(struct parked *p, struct flight **ret_new);
+/* Under the lock: verifies what follows chunk `from`, for a reader who runs on. */
+void verify_ahead(struct reader *r, struct layer_state *ls, uint64_t from, struct flight **ret_new);
 void flights_start(struct reader *r, struct flight *list);
 /* Under the lock: a VERIFY flight over these chunks in the caller's memory, unless one of them is
  * in a flight. Ends by flight_end() and reader_job_end(). */

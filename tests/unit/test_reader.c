@@ -426,13 +426,44 @@ static void free_answers_everybody(void **state)
 	setup_fini(&s);
 }
 
-/* ---- the disk ---- */
-
 static ssize_t never_at_once(const struct seam *s, int fd, void *buf, size_t n, uint64_t off,
 			     int flags)
 {
 	return flags ? -EAGAIN : seam_real()->pread(s, fd, buf, n, off, flags);
 }
+
+static bool verified_within(struct setup *s, uint64_t chunk, uint64_t ns)
+{
+	uint64_t end = now_ns() + ns;
+
+	while (layer_chunk_state(s->l, chunk) != CHUNK_ON_DISK && now_ns() < end)
+		seam_real()->sleep_until(seam_real(), now_ns() + MS);
+	return layer_chunk_state(s->l, chunk) == CHUNK_ON_DISK;
+}
+
+static void who_reads_on_finds_it_verified(void **state)
+{
+	struct setup s;
+
+	setup_init(&s, &plain, true, 0);
+	s.g.seam.pread = never_at_once; /* so that nothing is verified by who asks */
+	assert_int_equal(rig_check(s.r, &s.rl, 3 << 20, 65536), 0);
+	assert_int_equal(rig_check(s.r, &s.rl, 0, 65536), 0); /* jumps */
+	assert_false(verified_within(&s, 2, 50 * MS));
+	assert_int_equal(rig_check(s.r, &s.rl, 65536, 65536), 0); /* runs on */
+	assert_true(verified_within(&s, 2, NS_PER_S));
+	assert_true(verified_within(&s, 47, NS_PER_S));
+	/* Damage that is met on the way is nobody's error. */
+	setup_reopen(&s, 0);
+	assert_int_equal(pwrite(layer_data_fd(s.l), "dirt", 4, 5 * 65536), 4);
+	assert_int_equal(rig_check(s.r, &s.rl, 0, 65536), 0);
+	assert_int_equal(rig_check(s.r, &s.rl, 65536, 65536), 0);
+	assert_true(verified_within(&s, 47, NS_PER_S));
+	assert_int_equal(rig_check(s.r, &s.rl, 0, s.rl.device_bytes), 0);
+	setup_fini(&s);
+}
+
+/* ---- the disk ---- */
 
 static ssize_t no_nowait(const struct seam *s, int fd, void *buf, size_t n, uint64_t off, int flags)
 {
@@ -618,6 +649,7 @@ int main(void)
 		cmocka_unit_test(cancel_is_prompt_and_the_fetch_goes_on),
 		cmocka_unit_test(first_bytes_do_not_wait_for_the_window),
 		cmocka_unit_test(free_answers_everybody),
+		cmocka_unit_test(who_reads_on_finds_it_verified),
 		cmocka_unit_test(slow_disks_are_waited_for_elsewhere),
 		cmocka_unit_test(full_disk_serves_from_memory),
 		cmocka_unit_test(memory_is_bounded),
