@@ -208,6 +208,7 @@ static void xattrs_that_lie(void **state)
 {
 	BROKEN(-EBADMSG, t.file->xattr_off = UINT32_MAX);
 	BROKEN(-EBADMSG, t.file->xattr_len--);
+	BROKEN(-EBADMSG, t.file->xattr_len++);
 	BROKEN(-EBADMSG, t.file->xattr_len = UINT32_MAX);
 	BROKEN(-EBADMSG, t.file->xattr_count++);
 	BROKEN(-EBADMSG, t.file->xattr_count--);
@@ -219,7 +220,10 @@ static void xattrs_that_lie(void **state)
 static void chunks_that_lie(void **state)
 {
 	BROKEN(-EBADMSG, t.chunks[0].len = 0);
-	BROKEN(-EBADMSG, t.chunks[1].len = CHUNK_MAX + 1);
+	BROKEN(-EBADMSG, t.header->device_bytes = DEVICE_MAX, t.chunks[1].len = CHUNK_MAX + 1);
+	BROKEN(0, t.header->device_bytes = DEVICE_MAX, t.chunks[1].len = CHUNK_MAX);
+	BROKEN(-EBADMSG, t.chunks[0].span = t.chunks[0].span_last = 1, t.chunks[0].span_off = 0,
+	       t.chunks[1].span = t.chunks[1].span_last = 0, t.chunks[1].span_off = 1);
 	BROKEN(-EBADMSG, t.chunks[1].len = 8193);
 	BROKEN(0, t.chunks[1].len = 8192);
 	BROKEN(-EBADMSG, t.chunks[1].dev_off = UINT64_MAX - 100);

@@ -192,6 +192,22 @@ static void plain_entries(void **state)
 	assert_string_equal(seen.link, "target");
 }
 
+/* Old writers summed signed bytes. */
+static void signed_checksums(void **state)
+{
+	for (int off = 0; off <= 1; off++) {
+		struct archive a = {0};
+		uint8_t *h = header(&a, "\xff\xfe", '0', 0);
+		int sum = 0;
+
+		memset(h + 148, ' ', 8);
+		for (int i = 0; i < 512; i++)
+			sum += (int8_t)h[i];
+		snprintf((char *)h + 148, 8, "%06o", (unsigned)(sum + off));
+		assert_int_equal(walk(&a, &seen), off ? -EBADMSG : 0);
+	}
+}
+
 static void numbers(void **state)
 {
 	static const uint8_t big[12] = {0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0};
@@ -599,6 +615,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain_entries),
+		cmocka_unit_test(signed_checksums),
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(pax_overrides),
 		cmocka_unit_test(pax_that_is_refused),
