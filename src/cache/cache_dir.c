@@ -65,7 +65,7 @@ static int make_with_parents(const char *dir)
 		return -ENOMEM;
 	for (char *p = path; (p = strchr(p + 1, '/'));) {
 		*p = 0;
-		if (mkdir(path, 0755) < 0 && errno != EEXIST && errno != EACCES && errno != EROFS)
+		if (mkdir(path, 0700) < 0 && errno != EEXIST && errno != EACCES && errno != EROFS)
 			return -errno;
 		*p = '/';
 	}

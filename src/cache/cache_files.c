@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #define REMOVE_DEPTH_MAX 8 /* our own trees are two deep; a planted one is left when deeper */
+#define SWEEP_AGE_S 600
 #define DISK_RETRY_NS (5 * NS_PER_S)
 #define WARN_EVERY_NS (60 * NS_PER_S)
 
@@ -239,6 +240,35 @@ static int tmp_clean_name(void *userdata, int dir_fd, const char *name)
 void cache_tmp_clean(struct cache *c)
 {
 	cache_each_name(c->sub_fd[SUB_TMP], tmp_clean_name, c);
+}
+
+/* seam_write_file()'s temporary names, in the directory of the file that is to be. */
+static void sweep_dir(struct cache *c, int dir_fd, bool all)
+{
+	int own = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = own < 0 ? NULL : fdopendir(own);
+	int64_t now = c->seam->realtime_s(c->seam);
+	struct dirent *e;
+	struct stat st;
+
+	if (!d) {
+		closep(&own);
+		return;
+	}
+	while ((e = readdir(d)))
+		if (!strncmp(e->d_name, ".tmp-", 5) &&
+		    !fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) &&
+		    (all || now - st.st_mtime > SWEEP_AGE_S))
+			cache_remove_tree(c, dir_fd, e->d_name);
+	closedir(d);
+}
+
+void cache_documents_sweep(struct cache *c, bool all)
+{
+	sweep_dir(c, c->root_fd, all);
+	sweep_dir(c, c->sub_fd[SUB_BLOBS_SHA256], all);
+	sweep_dir(c, c->sub_fd[SUB_BLOBS_SHA512], all);
+	sweep_dir(c, c->sub_fd[SUB_REFS], all);
 }
 
 /* ---- the disk's condition ---- */

@@ -76,6 +76,8 @@ void cache_tmp_remove(struct cache *c, struct tmp_dir *t); /* accepts an empty o
 int cache_tmp_publish(struct cache *c, struct tmp_dir *t, int dir_fd, const char *name);
 /* Removes what dead processes left under tmp/. */
 void cache_tmp_clean(struct cache *c);
+/* Removes half-written documents: all, or those that are too old to be still written. */
+void cache_documents_sweep(struct cache *c, bool all);
 
 /* Says that the cache is of this version. */
 int cache_version_write(struct cache *c);

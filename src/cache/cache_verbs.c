@@ -204,6 +204,7 @@ int cache_verify(struct cache *c, cache_item_fn fn, void *userdata, struct error
 				 "cache %s can't be written, so that nothing damaged could be "
 				 "removed",
 				 c->dir);
+	cache_documents_sweep(c, false);
 	r = walk_all(&w, err);
 	if (r >= 0 && w.damaged)
 		return error_set(err, -EBADMSG,
@@ -245,10 +246,11 @@ int cache_clear(struct cache *c, uint64_t *ret_freed_bytes, struct error *err)
 	for (w.sub = 0; w.sub < SUB_COUNT && r >= 0; w.sub++)
 		if (w.sub != SUB_TMP)
 			r = cache_each_name(c->sub_fd[w.sub], clear_name, &w);
-	if (r >= 0)
+	if (r >= 0) {
 		cache_tmp_clean(c);
-	if (r >= 0)
+		cache_documents_sweep(c, true);
 		r = cache_version_write(c);
+	}
 	if (r < 0)
 		return error_set_errno(err, r, "can't clear the cache %s", c->dir);
 	*ret_freed_bytes = w.freed;

@@ -286,6 +286,7 @@ static int evict_to(struct cache *c, uint64_t target, uint64_t *ret_freed)
 	int r;
 
 	atomic_store(&c->stored_bytes, 0);
+	cache_documents_sweep(c, false);
 	r = survey_make(c, &s);
 	if (r >= 0 && s.total > target)
 		freed = contents_evict(c, &s, s.total - target);

@@ -296,6 +296,16 @@ uint64_t layer_punch(struct layer *l, uint64_t first, uint64_t last)
 	return freed;
 }
 
+void layer_doubt(struct layer *l, uint64_t dev_off, uint64_t len)
+{
+	const struct layer_index *ix = &l->index;
+
+	for (uint64_t i = layer_index_chunk_at(ix, dev_off);
+	     i < ix->header.n_chunks && ix->chunks[i].dev_off < dev_off + len; i++)
+		if (layer_mine(l, i) & MARK_HERE)
+			layer_mine_set(l, i, 0);
+}
+
 int layer_data_repair(struct layer *l)
 {
 	const struct layer_index *ix = &l->index;

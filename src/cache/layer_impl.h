@@ -104,6 +104,9 @@ int layer_store(struct layer *l, uint64_t i, const void *data, bool on_disk);
  * that the caller holds. Returns bytes of the device given back. */
 uint64_t layer_punch(struct layer *l, uint64_t first, uint64_t last);
 
+/* The disk can't read what was verified: the chunks under a range are claims again. */
+void layer_doubt(struct layer *l, uint64_t dev_off, uint64_t len);
+
 /* Gives the data file its size back. What it lost is absent again, for every process. */
 int layer_data_repair(struct layer *l);
 

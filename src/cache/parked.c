@@ -112,6 +112,10 @@ static void resume(struct reader *r, struct parked *p)
 		e = layer_read(l, rq->dev_off, rq->buf, rq->len, 0);
 		if (e == -ENODATA) /* the file was cut: what it lost is missing now */
 			e = layer_data_repair(l) < 0 ? -EIO : LAYER_NOT_READY;
+		else if (e < 0) { /* a bad sector: verification will meet it, and give it up */
+			layer_doubt(l, rq->dev_off, rq->len);
+			e = LAYER_NOT_READY;
+		}
 		if (e != LAYER_NOT_READY)
 			break;
 		pthread_mutex_lock(&r->lock);

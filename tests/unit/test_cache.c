@@ -143,6 +143,24 @@ static void dead_owners_leave_nothing(void **state)
 	rig_fini(&g);
 }
 
+static void half_written_documents_are_swept(void **state)
+{
+	struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	struct rig g;
+	uint64_t freed;
+
+	rig_init(&g);
+	close(path_fd(&g, "refs/.tmp-0123", O_CREAT | O_WRONLY));
+	close(path_fd(&g, "refs/.tmp-4567", O_CREAT | O_WRONLY));
+	assert_int_equal(utimensat(g.c->sub_fd[SUB_REFS], ".tmp-0123", old, 0), 0);
+	assert_int_equal(cache_evict(g.c, UINT64_MAX, &freed, NULL), 0);
+	assert_int_equal(faccessat(g.c->sub_fd[SUB_REFS], ".tmp-0123", F_OK, 0), -1);
+	assert_int_equal(faccessat(g.c->sub_fd[SUB_REFS], ".tmp-4567", F_OK, 0), 0);
+	assert_int_equal(cache_clear(g.c, &freed, NULL), 0);
+	assert_int_equal(faccessat(g.c->sub_fd[SUB_REFS], ".tmp-4567", F_OK, 0), -1);
+	rig_fini(&g);
+}
+
 /* ---- documents ---- */
 
 static void documents_are_verified(void **state)
@@ -677,6 +695,7 @@ int main(void)
 		cmocka_unit_test(planted_symlink_is_refused),
 		cmocka_unit_test(other_version_is_named_and_can_be_cleared),
 		cmocka_unit_test(dead_owners_leave_nothing),
+		cmocka_unit_test(half_written_documents_are_swept),
 		cmocka_unit_test(documents_are_verified),
 		cmocka_unit_test(references_survive_and_damage_is_a_miss),
 		cmocka_unit_test(images_are_whole_or_missing),

@@ -470,6 +470,44 @@ static ssize_t no_nowait(const struct seam *s, int fd, void *buf, size_t n, uint
 	return flags ? -EOPNOTSUPP : seam_real()->pread(s, fd, buf, n, off, flags);
 }
 
+static _Atomic int64_t bad_sector = -1;
+
+static ssize_t bad_sector_pread(const struct seam *s, int fd, void *buf, size_t n, uint64_t off,
+				int flags)
+{
+	int64_t bad = atomic_load(&bad_sector);
+
+	if (bad >= (int64_t)off && bad < (int64_t)(off + n))
+		return -EIO;
+	return seam_real()->pread(s, fd, buf, n, off, flags);
+}
+
+static ssize_t healing_pwrite(const struct seam *s, int fd, const void *buf, size_t n, uint64_t off)
+{
+	int64_t bad = atomic_load(&bad_sector);
+
+	if (bad >= (int64_t)off && bad < (int64_t)(off + n))
+		atomic_store(&bad_sector, -1); /* as disks do: written sectors move */
+	return seam_real()->pwrite(s, fd, buf, n, off);
+}
+
+static void bad_sectors_are_fetched_again(void **state)
+{
+	struct setup s;
+
+	for (int verified = 0; verified < 2; verified++) {
+		setup_init(&s, &plain, true, 0);
+		if (verified)
+			assert_int_equal(rig_check(s.r, &s.rl, 0, s.rl.device_bytes), 0);
+		atomic_store(&bad_sector, 700000);
+		s.g.seam.pread = bad_sector_pread;
+		s.g.seam.pwrite = healing_pwrite;
+		assert_int_equal(rig_check(s.r, &s.rl, 650000, 100000), 0);
+		assert_int_equal(s.rl.blob.reads, 1);
+		setup_fini(&s);
+	}
+}
+
 static void slow_disks_are_waited_for_elsewhere(void **state)
 {
 	struct setup s;
@@ -650,6 +688,7 @@ int main(void)
 		cmocka_unit_test(first_bytes_do_not_wait_for_the_window),
 		cmocka_unit_test(free_answers_everybody),
 		cmocka_unit_test(who_reads_on_finds_it_verified),
+		cmocka_unit_test(bad_sectors_are_fetched_again),
 		cmocka_unit_test(slow_disks_are_waited_for_elsewhere),
 		cmocka_unit_test(full_disk_serves_from_memory),
 		cmocka_unit_test(memory_is_bounded),
