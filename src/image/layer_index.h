@@ -18,15 +18,15 @@
  *    reserved fields are zero
  *  - entry paths are clean: no leading, trailing or double '/', no "." or ".." component, no NUL,
  *    components <= 255 and paths <= 4095 bytes, depth <= 1024; "" is the root, only as a directory
- *  - a whiteout's path names what it deletes (no ".wh." left in it); ENTRY_OPAQUE only on
- *    directories or on ENTRY_OPAQUE_MARK records
- *  - regular entries with content: data_off is 4 KiB aligned, data_off + size <= device_bytes,
- *    and in table order of data_off the ranges do not overlap
+ *  - the root is not whited out; ENTRY_OPAQUE only on directories or on ENTRY_OPAQUE_MARK records
+ *  - regular entries with content: data_off is 4 KiB aligned, data_off + size <= device_bytes
  *  - chunks are sorted by dev_off, do not overlap, 1 <= len <= CHUNK_MAX; sorted also by
  *    (span, span_off); span <= span_last < n_spans
  *  - spans are sorted: in_off < in_end <= blob size, in_off ascending; spans of one gzip stream
  *    may share a byte (bits != 0), so in_off >= previous in_end - 1
  *  - windows of spans lie inside the window heap
+ * Not checked, because nothing depends on it: that a whiteout's path names what it deletes (no
+ * ".wh." left in it), and that the contents of two files do not overlap on the device.
  *
  * Does no I/O and no decoding of layer bytes; knows nothing about where the tables are stored.
  */
