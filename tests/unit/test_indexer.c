@@ -219,8 +219,8 @@ static void it_inherits_nothing(void **state)
 		skip();
 	for (int i = 0; i < 500 && !status_says(pid, "Seccomp:\t2"); i++)
 		usleep(10000);
-	snprintf(path, sizeof(path), "/proc/%d/fd/3", pid);
-	assert_int_equal(readlink(path, path, sizeof(path)), -1);
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/3", pid); /* fd/3 dangles for some files */
+	assert_int_equal(access(path, F_OK), -1);
 	run_end(&r);
 	close(null);
 }
