@@ -27,12 +27,12 @@ static int component_push(char *out, size_t *len, const char *p, size_t n, const
 
 int path_clean(const void *name, size_t n, char *out, size_t *ret_len, struct error *err)
 {
-	const char *p = name, *end = p + n;
+	const char *p = n ? name : "", *end = p + n; /* an empty name may be NULL */
 	size_t len = 0;
 	unsigned depth = 0;
 	int r;
 
-	if (n && memchr(name, 0, n))
+	if (memchr(p, 0, n))
 		return error_set(err, -EBADMSG, "entry \"%.120s\": its name has a NUL byte", p);
 	while (p < end) {
 		const char *slash = memchr(p, '/', (size_t)(end - p));

@@ -18,12 +18,17 @@ static const char *clean(const char *name)
 
 static void names_are_cleaned(void **state)
 {
+	char out[PATH_LEN_MAX + 1];
+	size_t n;
+
 	assert_string_equal(clean("./a//b/./c/"), "a/b/c");
 	assert_string_equal(clean("/etc/passwd"), "etc/passwd");
 	assert_string_equal(clean("a/../b"), "b");
 	assert_string_equal(clean("a/b/../../c"), "c");
 	assert_string_equal(clean("./"), "");
 	assert_string_equal(clean(""), "");
+	assert_int_equal(path_clean(NULL, 0, out, &n, NULL), 0);
+	assert_int_equal(n, 0);
 	assert_string_equal(clean("..."), "...");
 	assert_string_equal(clean("a/..b"), "a/..b");
 	assert_string_equal(clean("\xff\xfe"), "\xff\xfe");
