@@ -17,7 +17,7 @@ struct fs {
 	struct fuse_session *se; /* holds the /dev/fuse descriptor */
 	struct control_server *control;
 	int stop_fd;  /* eventfd: readable = end */
-	int watch_fd; /* eventfd: something is in watched */
+	int watch_fd; /* eventfd: look at those who wait */
 	uint64_t used_blocks;
 	bool no_open, no_opendir; /* the kernel can do without */
 	atomic_bool ready_called;
@@ -25,9 +25,10 @@ struct fs {
 	void *ready_userdata;
 	_Atomic uint64_t last_ns; /* when the last request came: decides whether to spin */
 	pthread_mutex_t lock;
-	pthread_cond_t parked_gone;
-	unsigned parked;	/* requests that wait for the reader; under lock */
-	struct parked *watched; /* of them, those whose task got a signal; under lock */
+	struct parked *parked; /* requests that wait for the reader; under lock */
+	bool watching;	       /* somebody looks at them regularly; under lock */
+	unsigned unanswered;   /* parked, or being answered; under lock */
+	pthread_cond_t all_answered;
 };
 
 extern const struct fuse_lowlevel_ops fs_ops;
@@ -45,8 +46,11 @@ static inline fuse_ino_t nid_to_ino(const struct erofs *fs, uint64_t nid)
 
 /* Reads: ops_read.c */
 void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
-/* Gives up what dying tasks wait for. True: others are still to be watched. */
+/* Gives up what dying tasks wait for. True: some wait, so call it again FS_WATCH_MS later; else
+ * when watch_fd says so. */
 bool fs_watch(struct fs *f);
+#define FS_WATCH_MS 200
+
 /* The per-thread buffer for reads that are answered at once. */
 void *fs_thread_buffer(void);
 void fs_thread_end(void); /* frees it */

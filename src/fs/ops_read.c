@@ -4,11 +4,13 @@
  * parked: the request, a buffer and where it belongs; a pool thread answers it. A reply is never
  * shorter than the file allows: the kernel would take a short one for the end of the file.
  *
- * The kernel sends INTERRUPT for any signal, but only for the first one. A request is given up only
- * when its task is dying; so one whose task goes on living is watched from then on, or the SIGKILL
- * that follows a SIGALRM would wait for the network. What is given up arrives for the others.
+ * Who is killed shall not wait for the network. The kernel's INTERRUPT does not suffice for that:
+ * it comes for any signal, but only for the first one, and never for O_DIRECT and for some page
+ * faults, which wait uninterruptibly. So whoever waits is looked at a few times a second, and at
+ * once when an INTERRUPT comes; a request is given up (EINTR) only when its task is dying. What it
+ * waited for is fetched all the same, for the others.
  *
- * Locks, in this order: libfuse's of the request, f->lock, the reader's.
+ * Locks, in this order: f->lock, the reader's.
  */
 #include <errno.h>
 
@@ -17,13 +19,11 @@
 
 struct parked {
 	struct reader_request rq;
+	struct parked *next, **at; /* in f->parked; under f->lock */
 	struct fs *f;
 	fuse_req_t req;
 	uint32_t len; /* bytes of the reply; the rest of buf is not ours */
 	pid_t tid;
-	bool is_watched; /* under f->lock, as next_watched */
-	struct parked *next_watched;
-	pthread_mutex_t hooking; /* held until the interrupt hook is in place */
 	uint8_t buf[];
 };
 
@@ -43,51 +43,56 @@ void fs_thread_end(void)
 	thread_buffer = NULL;
 }
 
-/* ---- tasks that got a signal ---- */
+/* ---- the list of those who wait ---- */
 
-static void watch_begin(struct fs *f, struct parked *p)
+static void park(struct fs *f, struct parked *p)
 {
+	bool wake;
+
 	pthread_mutex_lock(&f->lock);
-	if (!p->is_watched) {
-		p->is_watched = true;
-		p->next_watched = f->watched;
-		f->watched = p;
-	}
+	p->next = f->parked;
+	p->at = &f->parked;
+	if (p->next)
+		p->next->at = &p->next;
+	f->parked = p;
+	wake = !f->watching;
+	f->watching = true;
 	pthread_mutex_unlock(&f->lock);
-	fs_wake(f->watch_fd);
+	if (wake)
+		fs_wake(f->watch_fd);
 }
 
-/* Under the lock. */
-static void watch_end(struct fs *f, struct parked *p)
+static void unpark(struct fs *f, struct parked *p)
 {
-	for (struct parked **at = &f->watched; *at; at = &(*at)->next_watched)
-		if (*at == p) {
-			*at = p->next_watched;
-			return;
-		}
+	pthread_mutex_lock(&f->lock);
+	*p->at = p->next;
+	if (p->next)
+		p->next->at = p->at;
+	pthread_mutex_unlock(&f->lock);
 }
 
 bool fs_watch(struct fs *f)
 {
-	bool any;
+	const struct parked *last = NULL;
+	bool dying = false, any;
 
 	pthread_mutex_lock(&f->lock);
-	for (struct parked *p = f->watched; p; p = p->next_watched)
-		if (task_is_dying(p->tid))
+	for (struct parked *p = f->parked; p; last = p, p = p->next) {
+		if (!last || last->tid != p->tid) /* a large read is several requests */
+			dying = task_is_dying(p->tid);
+		if (dying)
 			reader_cancel(f->p.reader, &p->rq);
-	any = f->watched;
+	}
+	any = f->watching = f->parked;
 	pthread_mutex_unlock(&f->lock);
 	return any;
 }
 
-static void parked_interrupt(fuse_req_t req, void *data)
+static void interrupted(fuse_req_t req, void *data)
 {
-	struct parked *p = data;
+	struct fs *f = data;
 
-	if (task_is_dying(p->tid))
-		reader_cancel(p->f->p.reader, &p->rq);
-	else
-		watch_begin(p->f, p);
+	fs_wake(f->watch_fd);
 }
 
 /* ---- parked requests ---- */
@@ -97,23 +102,15 @@ static void parked_done(struct reader_request *rq, int result)
 	struct parked *p = rq->userdata;
 	struct fs *f = p->f;
 
-	pthread_mutex_lock(&p->hooking);
-	pthread_mutex_unlock(&p->hooking);
-	/* From here on no interrupt can reach the request: libfuse drops the hook under the lock
-	 * that it calls it with. */
-	fuse_req_interrupt_func(p->req, NULL, NULL);
-	pthread_mutex_lock(&f->lock);
-	watch_end(f, p);
-	pthread_mutex_unlock(&f->lock);
+	unpark(f, p);
 	if (result == 0)
 		fuse_reply_buf(p->req, (char *)p->buf, p->len);
 	else
 		fuse_reply_err(p->req, result == -EINTR ? EINTR : EIO);
-	pthread_mutex_destroy(&p->hooking);
 	free(p);
 	pthread_mutex_lock(&f->lock);
-	if (!--f->parked)
-		pthread_cond_broadcast(&f->parked_gone);
+	if (!--f->unanswered)
+		pthread_cond_broadcast(&f->all_answered);
 	pthread_mutex_unlock(&f->lock);
 }
 
@@ -127,7 +124,6 @@ static void read_park(struct fs *f, fuse_req_t req, uint32_t device, uint64_t de
 		return;
 	}
 	*p = (struct parked){.f = f, .req = req, .len = len, .tid = fuse_req_ctx(req)->pid};
-	pthread_mutex_init(&p->hooking, NULL);
 	p->rq = (struct reader_request){.layer = device,
 					.dev_off = dev_off,
 					.len = len,
@@ -135,14 +131,11 @@ static void read_park(struct fs *f, fuse_req_t req, uint32_t device, uint64_t de
 					.done = parked_done,
 					.userdata = p};
 	pthread_mutex_lock(&f->lock);
-	f->parked++;
+	f->unanswered++;
 	pthread_mutex_unlock(&f->lock);
-	/* The hook needs a request that the reader knows, and one that has not been answered. */
-	pthread_mutex_lock(&p->hooking);
+	park(f, p);
+	fuse_req_interrupt_func(req, interrupted, f);
 	r = reader_submit(f->p.reader, &p->rq);
-	if (r == READER_PENDING)
-		fuse_req_interrupt_func(req, parked_interrupt, p);
-	pthread_mutex_unlock(&p->hooking);
 	if (r != READER_PENDING)
 		parked_done(&p->rq, r);
 }

@@ -6,7 +6,7 @@
  * look-up costs. The others sleep: were they to poll as well, every request would wake them all. A
  * leader that gets a large read hands its place over before it goes to work.
  *
- * The calling thread waits for signals, for fs_stop(), and watches tasks that got a signal.
+ * The calling thread waits for signals, for fs_stop(), and watches those who wait for data.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,6 @@
 #define LONG_READ (64u << 10)	     /* bytes */
 #define SPIN_NS (50 * 1000)	     /* how long to look again */
 #define SPIN_IDLE_NS (2 * NS_PER_MS) /* after how long without requests not to */
-#define WATCH_MS 100
 
 struct serve {
 	struct fs *f;
@@ -132,7 +131,7 @@ int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err)
 	f->p.fsname = NULL;
 	f->used_blocks = p->used_bytes ? p->used_bytes / 4096 : device_blocks(p->image);
 	pthread_mutex_init(&f->lock, NULL);
-	pthread_cond_init(&f->parked_gone, NULL);
+	pthread_cond_init(&f->all_answered, NULL);
 	f->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	f->watch_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (f->stop_fd < 0 || f->watch_fd < 0)
@@ -276,7 +275,7 @@ static void signals_wait(struct fs *f, int signal_fd)
 	while (!fds[0].revents && !fds[1].revents) {
 		uint64_t n;
 
-		if (poll(fds, 3, watching ? WATCH_MS : -1) < 0 && errno != EINTR)
+		if (poll(fds, 3, watching ? FS_WATCH_MS : -1) < 0 && errno != EINTR)
 			return;
 		if (fds[2].revents && read(f->watch_fd, &n, sizeof(n)) < 0)
 			errno = 0;
@@ -304,8 +303,8 @@ static void parked_end(struct fs *f)
 {
 	reader_interrupt(f->p.reader, true);
 	pthread_mutex_lock(&f->lock);
-	while (f->parked)
-		pthread_cond_wait(&f->parked_gone, &f->lock);
+	while (f->unanswered)
+		pthread_cond_wait(&f->all_answered, &f->lock);
 	pthread_mutex_unlock(&f->lock);
 	reader_interrupt(f->p.reader, false);
 }
@@ -373,7 +372,7 @@ void fs_free(struct fs *f)
 	control_stop(f->control);
 	closep(&f->stop_fd);
 	closep(&f->watch_fd);
-	pthread_cond_destroy(&f->parked_gone);
+	pthread_cond_destroy(&f->all_answered);
 	pthread_mutex_destroy(&f->lock);
 	free(f);
 }

@@ -28,9 +28,8 @@ bool task_status_is_dying(const char *status)
 	uint64_t pending = set_of(status, "\nSigPnd:") | set_of(status, "\nShdPnd:");
 	uint64_t survived = set_of(status, "\nSigBlk:") | set_of(status, "\nSigIgn:") |
 			    set_of(status, "\nSigCgt:");
-	const char *state = strstr(status, "\nState:\t");
 
-	if (state && strchr("ZX", state[strlen("\nState:\t")]))
+	if (strstr(status, "\nState:\tZ") || strstr(status, "\nState:\tX"))
 		return true;
 	return pending & (BIT(SIGKILL) | ~(survived | HARMLESS));
 }
