@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Plain gzip, also of several members. zlib cannot start in the middle of a stream by itself, but
- * it can stop at a deflate block border, and there its whole state is a position, up to 7 bits of
- * the byte before it, and the last 32 KiB of output (zlib's examples/zran.c shows the technique).
- * Such checkpoints are taken about every SPAN_BYTES of output and become the layer's spans; a
- * member's start is a checkpoint without a window.
+ * Plain gzip, also of several members. No decoder can start in the middle of a stream by itself,
+ * but at a deflate block border its whole state is a position, up to 7 bits of the byte before it,
+ * and the last 32 KiB of output (zlib's examples/zran.c shows the technique). Such checkpoints are
+ * taken about every SPAN_BYTES of output and become the layer's spans; a member's start is a
+ * checkpoint without a window.
  *
  * Indexing overlaps inflating with hashing and writing: the inflated blocks go to a second thread
  * through a ring of buffers.
@@ -13,9 +13,9 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <zlib.h>
 
 #include "image/gzip_decode.h"
+#include "image/gzip_stream.h"
 #include "image/tar_index.h"
 
 #define SPAN_BYTES (2u << 20)
@@ -133,8 +133,10 @@ struct gzip_index {
 	const struct index_source *in;
 	struct layer_builder *b;
 	struct consumer c;
-	z_stream z;
-	uint8_t *input;
+	struct gzip_stream *stream;
+	uint8_t *input; /* IN_BYTES; what is left of it is at next */
+	const uint8_t *next;
+	size_t left;
 	struct block *block;
 	uint8_t window[GZIP_WINDOW]; /* ring: the last output of this member */
 	size_t window_at, window_len;
@@ -143,25 +145,27 @@ struct gzip_index {
 	struct error *err;
 };
 
+/* Whole buffers, so that the borders that are found do not depend on the pieces that come. */
 static int refill(struct gzip_index *g)
 {
-	ssize_t n;
-
-	if (g->z.avail_in || g->eof)
+	if (g->left || g->eof)
 		return 0;
-	n = g->in->read(g->in->userdata, g->input, IN_BYTES);
-	if (n < 0)
-		return (int)n;
-	g->eof = !n;
-	g->z.next_in = g->input;
-	g->z.avail_in = (uInt)n;
-	g->in_total += (uint64_t)n;
+	while (g->left < IN_BYTES && !g->eof) {
+		ssize_t n = g->in->read(g->in->userdata, g->input + g->left, IN_BYTES - g->left);
+
+		if (n < 0)
+			return (int)n;
+		g->eof = !n;
+		g->left += (size_t)n;
+	}
+	g->next = g->input;
+	g->in_total += g->left;
 	return 0;
 }
 
 static uint64_t in_pos(const struct gzip_index *g)
 {
-	return g->in_total - g->z.avail_in;
+	return g->in_total - g->left;
 }
 
 static void window_push(struct gzip_index *g, const uint8_t *p, size_t n)
@@ -228,8 +232,7 @@ static int member_begin(struct gzip_index *g)
 {
 	uint64_t at = in_pos(g);
 
-	if (inflateReset2(&g->z, 31) != Z_OK)
-		return -ENOMEM;
+	gzip_stream_begin(g->stream);
 	g->window_len = g->window_at = 0;
 	g->in_member = true;
 	if (layer_builder_last_span(g->b) && g->out_total - g->span_out < SPAN_BYTES / 8)
@@ -242,9 +245,9 @@ static int trailer_check(struct gzip_index *g)
 {
 	int r = 0;
 
-	while (r >= 0 && (g->z.avail_in || !g->eof)) {
-		for (; g->z.avail_in; g->z.avail_in--)
-			if (*g->z.next_in++)
+	while (r >= 0 && (g->left || !g->eof)) {
+		for (; g->left; g->left--)
+			if (*g->next++)
 				return error_set(
 					g->err, -EBADMSG,
 					"garbage after the end of the gzip data, at byte %llu",
@@ -254,43 +257,45 @@ static int trailer_check(struct gzip_index *g)
 	return r;
 }
 
-/* One call of inflate: up to a block border, a full output block, or the end of the input. */
+static int border_reached(struct gzip_index *g, uint64_t bits_back)
+{
+	uint64_t at = in_pos(g) * 8 - bits_back;
+
+	return span_add(g, at / 8, at % 8 ? 8 - (int)(at % 8) : 0);
+}
+
+/* Up to a block border, a full output block, or the end of the input. */
 static int inflate_step(struct gzip_index *g)
 {
-	size_t room, got;
-	int r, z;
+	struct gzip_step x = {.in = g->next, .in_len = g->left};
+	struct error why = ERROR_INIT;
+	uint64_t at = in_pos(g);
+	int r;
 
 	if (!g->block && (r = consumer_next(&g->c, &g->block)) < 0)
 		return r;
-	room = BLOCK_BYTES - g->block->len;
-	g->z.next_out = g->block->data + g->block->len;
-	g->z.avail_out = (uInt)room;
-	z = inflate(&g->z, Z_BLOCK);
-	got = room - g->z.avail_out;
-	window_push(g, g->block->data + g->block->len, got);
-	g->block->len += got;
-	g->out_total += got;
+	x.out = g->block->data + g->block->len;
+	x.room = BLOCK_BYTES - g->block->len;
+	/* Right behind a member's header its start serves. */
+	x.want_border = g->window_len && g->out_total - g->span_out >= SPAN_BYTES;
+	r = gzip_stream_step(g->stream, &x, &why);
+	if (r < 0)
+		return error_set(g->err, r, "not valid gzip data at byte %llu: %s",
+				 (unsigned long long)at, why.text);
+	g->next += x.taken;
+	g->left -= x.taken;
+	window_push(g, x.out, x.got);
+	g->block->len += x.got;
+	g->out_total += x.got;
 	if (g->block->len == BLOCK_BYTES)
 		block_flush(g);
-	if (z == Z_STREAM_END) {
+	if (x.event == GZIP_MEMBER_END)
 		g->in_member = false;
-		return 0;
-	}
-	if (z == Z_BUF_ERROR && g->eof)
+	else if (x.event == GZIP_BORDER)
+		return border_reached(g, x.border_bits);
+	else if (g->eof && !x.taken && !x.got)
 		return error_set(g->err, -EBADMSG, "the gzip data is cut off at byte %llu",
 				 (unsigned long long)in_pos(g));
-	if (z == Z_MEM_ERROR)
-		return -ENOMEM;
-	if (z != Z_OK && z != Z_BUF_ERROR)
-		return error_set(g->err, -EBADMSG, "not valid gzip data at byte %llu: %s",
-				 (unsigned long long)in_pos(g), g->z.msg ? g->z.msg : "damaged");
-	/* Also right behind a member's header, but there the member's start serves. */
-	if ((g->z.data_type & 0xc0) == 0x80 && g->window_len &&
-	    g->out_total - g->span_out >= SPAN_BYTES) {
-		int bits = g->z.data_type & 7;
-
-		return span_add(g, in_pos(g) - (bits ? 1 : 0), bits);
-	}
 	return 0;
 }
 
@@ -301,10 +306,10 @@ static int stream_run(struct gzip_index *g)
 	while (r >= 0) {
 		if (!g->in_member) {
 			r = refill(g);
-			if (r < 0 || (g->eof && !g->z.avail_in))
+			if (r < 0 || (g->eof && !g->left))
 				break;
 			if (g->out_total || layer_builder_last_span(g->b)) {
-				if (!*g->z.next_in) {
+				if (!*g->next) {
 					r = trailer_check(g);
 					break;
 				}
@@ -343,13 +348,15 @@ static int gzip_index(const struct index_source *in, const struct index_sink *ou
 	_cleanup_(tar_index_freep) struct tar_index *ix = NULL;
 	int r, rc;
 
-	if (!g || !input || inflateInit2(&g->z, 31) != Z_OK)
+	if (!g || !input)
 		return -ENOMEM;
 	g->in = in;
 	g->b = b;
 	g->err = err;
 	g->input = input;
-	r = hasher_new(DIGEST_SHA256, &hash);
+	r = gzip_stream_new(&g->stream);
+	if (r >= 0)
+		r = hasher_new(DIGEST_SHA256, &hash);
 	if (r >= 0)
 		r = tar_index_new(b, out, &ix);
 	g->c.hash = hash;
@@ -365,7 +372,7 @@ static int gzip_index(const struct index_source *in, const struct index_sink *ou
 		if (r >= 0)
 			r = index_complete(g);
 	}
-	inflateEnd(&g->z);
+	gzip_stream_free(g->stream);
 	consumer_fini(&g->c);
 	return r;
 }
