@@ -289,6 +289,7 @@ static void child_reads(const char *path, enum way way, unsigned start_at)
 	close_range(3, ~0u, 0);
 	fd = open(path, O_RDONLY | O_CLOEXEC | (way == DIRECT ? O_DIRECT : 0));
 	sigaction(SIGUSR1, &caught, NULL);
+	signal(SIGQUIT, SIG_DFL); /* shells ignore it for what they put into the background */
 	if (way == DROPPED_TO_ONE_PAGE)
 		posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 	if (way == MAPPED) {
