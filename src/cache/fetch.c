@@ -32,7 +32,8 @@ struct fetch {
 	uint64_t blob_off;  /* of buf[0] */
 	uint8_t *buf;
 	size_t len, cap;
-	bool locked, again; /* again: the second try for bad chunks */
+	bool locked, again;			   /* again: the second try for bad chunks */
+	uint64_t first_byte_at_ns, arrived_before; /* on the link: when, and what had come */
 	struct chunk_range bad;
 	struct error *err;
 };
@@ -123,25 +124,37 @@ static int decode_to(struct fetch *x, uint64_t end)
 
 /* ---- bytes from the blob ---- */
 
+/* Whether somebody waits for what is ready and not more. Decoding starts at a span's beginning, so
+ * that what lies deep in one is not worth a batch of its own. */
+static bool is_waited_for(const struct fetch *x)
+{
+	const struct layer_index *ix = x->ls->index;
+	struct reader *r = x->f->r;
+	bool found = false;
+
+	if (x->next != x->from && ix->chunks[x->next].span_off)
+		return false;
+	pthread_mutex_lock(&r->lock);
+	for (const struct wait *w = x->f->waits; w && !found; w = w->next)
+		found = x->next <= w->last && w->last < x->ready;
+	pthread_mutex_unlock(&r->lock);
+	return found;
+}
+
 static int bytes_decode(struct fetch *x, bool all)
 {
 	const struct layer_index *ix = x->ls->index;
 	struct cache *c = x->ls->conf.layer->cache;
-	uint64_t have = x->blob_off + x->len, need = x->f->need_last, bytes;
-	bool wanted;
+	uint64_t have = x->blob_off + x->len, bytes;
 	int r;
 
 	while (x->ready < x->to && ix->spans[ix->chunks[x->ready].span_last].in_end <= have)
 		x->ready++;
 	if (x->ready == x->next)
 		return 0;
-	/* Decoding starts at a span's beginning, so that small batches decode things twice; but
-	 * what somebody waits for goes first. */
 	bytes = ix->spans[ix->chunks[x->ready - 1].span_last].in_end -
 		ix->spans[ix->chunks[x->next].span].in_off;
-	wanted = ix->chunks[x->next].span_last <= need &&
-		 (x->ready == x->to || ix->chunks[x->ready].span_last > need);
-	if (!all && !wanted && bytes < BATCH_BYTES)
+	if (!all && bytes < BATCH_BYTES && !is_waited_for(x))
 		return 0;
 	r = decode_to(x, x->ready);
 	if (r < 0)
@@ -161,11 +174,41 @@ static int bytes_arrived(void *userdata, const void *data, size_t n)
 
 	if (n > x->cap - x->len)
 		return -EPROTO;
+	if (!x->len) {
+		x->first_byte_at_ns = reader_now(x->f->r);
+		x->arrived_before = atomic_load(&x->f->r->arrived);
+	}
+	atomic_fetch_add(&x->f->r->arrived, n);
 	memcpy(x->buf + x->len, data, n);
 	x->len += n;
 	/* The last ones are left to pass_read(), so that what the request cost is counted before
 	 * the last reader is let go. */
 	return x->len == x->cap ? 0 : bytes_decode(x, false);
+}
+
+/* Who is alone on the link when he asks may say how long an answer takes; how much comes in a
+ * second shows in the bytes of all who were on it meanwhile. */
+static bool transfer_begin(struct reader *r)
+{
+	bool alone;
+
+	pthread_mutex_lock(&r->lock);
+	alone = !r->transfers++;
+	pthread_mutex_unlock(&r->lock);
+	return alone;
+}
+
+static void transfer_end(struct fetch *x, const struct blob_cost *cost, bool alone)
+{
+	struct reader *r = x->f->r;
+	uint64_t took_ns = x->len ? reader_now(r) - x->first_byte_at_ns : 0;
+
+	pthread_mutex_lock(&r->lock);
+	r->transfers--;
+	if (!cost->retries && cost->requests)
+		link_model_observe(&r->link, alone ? cost->first_byte_ns : 0,
+				   atomic_load(&r->arrived) - x->arrived_before, took_ns);
+	pthread_mutex_unlock(&r->lock);
 }
 
 static int pass_read(struct fetch *x, uint64_t deadline_ns)
@@ -177,6 +220,7 @@ static int pass_read(struct fetch *x, uint64_t deadline_ns)
 		.deadline_ns = deadline_ns, .cancel = &r->cancel, .fresh = x->again, .cost = &cost};
 	uint64_t first = ix->chunks[x->from].span, last = ix->chunks[x->to - 1].span_last;
 	uint64_t off = ix->spans[first].in_off;
+	bool alone;
 	int e;
 
 	x->blob_off = off;
@@ -190,13 +234,12 @@ static int pass_read(struct fetch *x, uint64_t deadline_ns)
 	x->buf = mmap(NULL, x->cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (x->buf == MAP_FAILED)
 		return -ENOMEM;
+	alone = transfer_begin(r);
 	e = blob_read(x->ls->conf.blob, off, x->cap, &o, bytes_arrived, x, x->err);
+	transfer_end(x, &cost, alone);
 	COUNT(r, x->ls, requests, cost.requests);
 	COUNT(r, x->ls, bytes_fetched, cost.wire_bytes);
 	COUNT(r, x->ls, retries, cost.retries);
-	pthread_mutex_lock(&r->lock);
-	link_model_observe(&x->ls->link, cost.first_byte_ns, cost.wire_bytes, cost.transfer_ns);
-	pthread_mutex_unlock(&r->lock);
 	if (e >= 0)
 		e = bytes_decode(x, true);
 	munmap(x->buf, x->cap);

@@ -23,29 +23,6 @@ static struct flight *flight_of_chunk(const struct layer_state *ls, uint64_t i)
 	return NULL;
 }
 
-static bool span_in_fetch(const struct layer_state *ls, uint64_t span)
-{
-	for (const struct flight *f = ls->flights; f; f = f->next)
-		if (f->kind == FLIGHT_FETCH && f->first <= span && span <= f->last)
-			return true;
-	return false;
-}
-
-/* A span in which no chunk starts is no reason to stop: the way leads through it. */
-static bool span_is_wanted(void *userdata, uint64_t span)
-{
-	const struct layer_state *ls = userdata;
-	const struct layer_index *ix = ls->index;
-	uint64_t first = layer_chunk_at_span(ix, span), i = first;
-
-	if (span_in_fetch(ls, span))
-		return false;
-	for (; i < ix->header.n_chunks && ix->chunks[i].span == span; i++)
-		if (layer_chunk_state(ls->conf.layer, i) == CHUNK_ABSENT)
-			return true;
-	return i == first;
-}
-
 static int wait_add(struct flight *f, struct parked *p, uint64_t i)
 {
 	struct wait *w = f->waits;
@@ -91,20 +68,34 @@ static bool has_just_failed(const struct parked *p, const struct layer_chunk *c)
 	return false;
 }
 
-/* Not more at once than a small cache has room for. */
-static uint64_t fetch_bytes_max(const struct layer_state *ls)
+struct flight *flight_fetch_new(struct reader *r, struct layer_state *ls, uint64_t first,
+				uint64_t last, enum flight_why why)
 {
-	return min_u64(FETCH_BYTES_MAX, ls->conf.layer->cache->limit_bytes / 8);
+	struct flight *f = flight_new(r, ls, FLIGHT_FETCH);
+
+	if (!f)
+		return NULL;
+	f->first = first;
+	f->last = last;
+	f->need_last = why == WHY_DEMAND ? last : first;
+	f->why = why;
+	r->ahead += why == WHY_AHEAD;
+	r->rest += why == WHY_REST;
+	return f;
 }
 
-/* A new fetch for chunk i and those after it that this read wants and that follow on directly. */
-static struct flight *fetch_new(struct parked *p, uint64_t i, uint64_t end)
+/* A new fetch for chunk i and those after it that this read wants and that follow on directly; what
+ * its stream is to have next comes in the same request. */
+static struct flight *fetch_new(struct parked *p, uint64_t i, uint64_t end,
+				struct planner_stream *s)
 {
 	struct layer_state *ls = p->ls;
 	const struct layer_index *ix = ls->index;
-	uint64_t first = ix->chunks[i].span, last = ix->chunks[i].span_last;
+	const struct planner_link link = ahead_link(ls);
+	uint64_t first = ix->chunks[i].span, last = ix->chunks[i].span_last, bytes,
+		 max_bytes = fetch_bytes_max(ls);
 	struct flight *f;
-	struct plan plan;
+	struct plan ahead;
 
 	for (uint64_t k = i + 1; k < end; k++) {
 		const struct layer_chunk *c = &ix->chunks[k];
@@ -115,14 +106,12 @@ static struct flight *fetch_new(struct parked *p, uint64_t i, uint64_t end)
 			break;
 		last = max_u64(last, c->span_last);
 	}
-	planner_plan(&ls->planner, ix, &ls->link, first, last, span_is_wanted, ls,
-		     fetch_bytes_max(ls), &plan);
-	f = flight_new(p->r, ls, FLIGHT_FETCH);
-	if (f) {
-		f->first = plan.first;
-		f->last = plan.last;
-		f->need_last = last;
-	}
+	f = flight_fetch_new(p->r, ls, first, last, WHY_DEMAND);
+	bytes = ix->spans[last].in_end - ix->spans[first].in_off;
+	if (f && s && s->next == last + 1 && bytes < max_bytes &&
+	    planner_ahead(&ls->planner, &link, s, true,
+			  min_u64(max_bytes - bytes, AHEAD_WITH_DEMAND_MAX), &ahead))
+		f->last = ahead.last;
 	return f;
 }
 
@@ -148,7 +137,7 @@ static struct flight *verify_new(struct reader *r, struct layer_state *ls, uint6
 	return f;
 }
 
-static void flight_add(struct flight **list, struct flight *f)
+void flight_add(struct flight **list, struct flight *f)
 {
 	f->next_delayed = *list;
 	*list = f;
@@ -194,10 +183,13 @@ int flights_plan(struct parked *p, struct flight **ret_new)
 	struct layer_state *ls = p->ls;
 	const struct layer_index *ix = ls->index;
 	uint64_t from = layer_index_chunk_at(ix, p->rq->dev_off), end = from;
+	struct planner_stream *s = NULL;
 	bool joined = false, verified = false;
 
 	while (end < ix->header.n_chunks && ix->chunks[end].dev_off < p->rq->dev_off + p->rq->len)
 		end++;
+	if (ls->conf.blob)
+		s = ahead_touch_chunks(ls, from, end);
 	for (uint64_t i = from; i < end; i++) {
 		enum chunk_state st = layer_chunk_state(ls->conf.layer, i);
 		struct flight *f;
@@ -212,7 +204,7 @@ int flights_plan(struct parked *p, struct flight **ret_new)
 		else if (st == CHUNK_ABSENT && has_just_failed(p, &ix->chunks[i]))
 			return -EIO;
 		else {
-			f = st == CHUNK_ABSENT ? fetch_new(p, i, end)
+			f = st == CHUNK_ABSENT ? fetch_new(p, i, end, s)
 					       : verify_new(p->r, ls, i, end);
 			if (!f)
 				return -ENOMEM;
@@ -226,6 +218,8 @@ int flights_plan(struct parked *p, struct flight **ret_new)
 		COUNT(p->r, ls, joins, 1);
 	if (verified)
 		ahead_of_request(p->r, ls, from, end, ret_new);
+	if (ls->conf.blob)
+		ahead_plan(p->r, ls, s, ret_new);
 	return 0;
 }
 
@@ -315,6 +309,7 @@ static void failure_note(struct flight *f, int result)
 void flight_end(struct flight *f, int result, bool may_block)
 {
 	struct reader *r = f->r;
+	struct flight *new = NULL;
 	struct wait *over;
 
 	pthread_mutex_lock(&r->lock);
@@ -325,8 +320,15 @@ void flight_end(struct flight *f, int result, bool may_block)
 		}
 	if (f->kind == FLIGHT_FETCH && result != -ECANCELED && (result < 0 || f->bad.any))
 		failure_note(f, result);
+	if (f->kind == FLIGHT_FETCH) {
+		r->ahead -= f->why == WHY_AHEAD;
+		r->rest -= f->why == WHY_REST;
+	}
+	if (f->kind == FLIGHT_FETCH && f->why == WHY_REST && result >= 0 && !r->stopping)
+		ahead_plan(r, f->ls, NULL, &new);
 	over = waits_take(f, 0, true, result);
 	pthread_mutex_unlock(&r->lock);
+	flights_start(r, new);
 	waits_resume(r, over, may_block);
 }
 

@@ -1,74 +1,287 @@
 /* SPDX-License-Identifier: MIT */
 #include "cache/planner.h"
 
-#define GUESS_RTT_NS UINT64_C(20000000)
-#define GUESS_BYTES_PER_S UINT64_C(12500000)
-#define RATE_BYTES_MIN (UINT64_C(64) << 10)
-#define RATE_MAX (UINT64_C(1) << 40)
-#define SECOND_NS UINT64_C(1000000000)
+#include <errno.h>
 
-void link_model_init(struct link_model *m)
+#define GAP_MAX (UINT64_C(64) << 10) /* a reader who skips so much still runs on */
+#define GROWTH 16		     /* half bytes ahead for one that was used, when none is lost */
+#define CROSSED_MAX 16
+#define GRANT_MAX (UINT64_C(2) << 20)
+#define BUDGET_FREE (UINT64_C(1) << 20) /* of unused bytes, before anything was touched */
+
+static uint64_t span_bytes(const struct planner *p, uint64_t i)
 {
-	*m = (struct link_model){.rtt_ns = GUESS_RTT_NS, .bytes_per_s = GUESS_BYTES_PER_S};
+	return p->index->spans[i].in_end - p->index->spans[i].in_off;
 }
 
-/* A guess is replaced, a measurement moves by a quarter. */
-static void smooth(uint64_t *value, bool *measured, uint64_t seen)
+static uint8_t state_of(const struct planner *p, uint64_t i)
 {
-	*value = *measured ? *value - *value / 4 + seen / 4 : seen;
-	*measured = true;
+	return atomic_load_explicit(&p->state[i], memory_order_relaxed);
 }
 
-static uint64_t rate_of(double bytes_per_s)
+int planner_init(struct planner *p, const struct layer_index *index, struct planner_budget *b)
 {
-	return bytes_per_s >= (double)RATE_MAX ? RATE_MAX : (uint64_t)bytes_per_s + 1;
+	*p = (struct planner){.index = index, .budget = b};
+	p->state = calloc(index->header.n_spans + 1, sizeof(*p->state));
+	if (!p->state)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < index->header.n_spans; i++)
+		p->all_bytes += span_bytes(p, i);
+	return 0;
 }
 
-void link_model_observe(struct link_model *m, uint64_t first_byte_ns, uint64_t bytes,
-			uint64_t transfer_ns)
+void planner_fini(struct planner *p)
 {
-	if (first_byte_ns)
-		smooth(&m->rtt_ns, &m->rtt_measured, first_byte_ns);
-	if (transfer_ns && bytes >= RATE_BYTES_MIN)
-		smooth(&m->bytes_per_s, &m->rate_measured,
-		       rate_of((double)bytes * (double)SECOND_NS / (double)transfer_ns));
+	free(p->state);
+	p->state = NULL;
 }
 
-static uint64_t cheap_bytes(const struct link_model *m)
-{
-	double bytes = (double)m->bytes_per_s * (double)m->rtt_ns / (double)SECOND_NS;
+/* ---- the books ---- */
 
-	return bytes >= (double)PLANNER_WINDOW_MAX ? PLANNER_WINDOW_MAX : (uint64_t)bytes;
+static void take(uint64_t *from, uint64_t n)
+{
+	*from -= min_u64(*from, n);
 }
 
-/* A read runs on when it begins at, or shares its first span with, what was fetched last. */
-static bool window_move(struct planner *p, uint64_t need_first)
+static void state_set(struct planner *p, uint64_t i, enum span_state to)
 {
-	bool runs_on = p->next_span && need_first <= p->next_span && need_first + 1 >= p->next_span;
+	uint64_t n = span_bytes(p, i);
+	uint8_t was = state_of(p, i);
 
-	if (!p->window_bytes)
-		p->window_bytes = PLANNER_WINDOW_FIRST;
-	else if (runs_on)
-		p->window_bytes = min_u64(2 * p->window_bytes, PLANNER_WINDOW_MAX);
-	else
-		p->window_bytes = max_u64(p->window_bytes / 2, PLANNER_WINDOW_MIN);
-	return runs_on;
+	if (was == SPAN_AHEAD)
+		take(&p->budget->unused_bytes, n);
+	else if (was == SPAN_TOUCHED) {
+		take(&p->touched_bytes, n);
+		take(&p->budget->touched_bytes, n);
+	}
+	if (to == SPAN_AHEAD)
+		p->budget->unused_bytes += n;
+	else if (to == SPAN_TOUCHED) {
+		p->touched_bytes += n;
+		p->budget->touched_bytes += n;
+	}
+	atomic_store_explicit(&p->state[i], (uint8_t)to, memory_order_relaxed);
 }
 
-void planner_plan(struct planner *p, const struct layer_index *index, const struct link_model *link,
-		  uint64_t need_first, uint64_t need_last,
-		  bool (*is_wanted)(void *userdata, uint64_t span), void *userdata,
-		  uint64_t max_bytes, struct plan *ret)
+static void stream_account(struct planner *p, struct planner_stream *s)
 {
-	const struct layer_span *spans = index->spans;
-	uint64_t from = spans[need_first].in_off, last = need_last, extra, end;
+	take(&p->budget->trusted_bytes, s->trusted);
+	s->trusted = min_u64(s->used, s->unused);
+	p->budget->trusted_bytes += s->trusted;
+}
 
-	extra = window_move(p, need_first) ? p->window_bytes
-					   : min_u64(p->window_bytes, cheap_bytes(link));
-	end = spans[need_last].in_end + extra; /* both are bounded by the blob and the window */
-	while (last + 1 < index->header.n_spans && spans[last + 1].in_end <= end &&
-	       spans[last + 1].in_end - from <= max_bytes && is_wanted(userdata, last + 1))
-		last++;
-	p->next_span = last + 1;
-	*ret = (struct plan){need_first, last};
+/* 0: what was fetched ahead is used, or is this stream's. 256: what may be lost is a quarter of
+ * what was touched, which is enough. */
+static unsigned waste(const struct planner *p, const struct planner_stream *s)
+{
+	uint64_t lost = p->budget->unused_bytes, mine = s->unused - s->trusted;
+	double part;
+
+	take(&lost, p->budget->trusted_bytes);
+	take(&lost, mine);
+	part = 1024.0 * (double)lost / (double)(p->budget->touched_bytes + BUDGET_FREE);
+	return part >= 256 ? 256 : (unsigned)part;
+}
+
+/* ---- streams ---- */
+
+/* Whether a file begins with this span: what comes before it on the device does not touch it. */
+static bool file_begins(const struct planner *p, uint64_t span)
+{
+	const struct layer_index *ix = p->index;
+	uint64_t lo = 0, hi = ix->header.n_chunks;
+
+	while (lo < hi) {
+		uint64_t mid = lo + (hi - lo) / 2;
+
+		if (ix->chunks[mid].span < span)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (!lo || lo == ix->header.n_chunks || ix->chunks[lo].span != span)
+		return false;
+	return ix->chunks[lo - 1].dev_off + ix->chunks[lo - 1].len != ix->chunks[lo].dev_off;
+}
+
+/* Where something is missing that the stream went over, it is the stream that is out of date. */
+static bool runs_on(const struct planner *p, const struct planner_stream *s, uint64_t first,
+		    uint64_t miss)
+{
+	const struct layer_span *spans = p->index->spans;
+	uint64_t at = miss == PLANNER_NO_MISS ? first : miss;
+
+	if (!s->stamp || at < s->first)
+		return false;
+	if (at < s->next)
+		return miss == PLANNER_NO_MISS;
+	return at == s->next ||
+	       spans[at].in_off <= spans[s->next - 1].in_end + GAP_MAX; /* < blob + 64 KiB */
+}
+
+static struct planner_stream *stream_find(struct planner *p, uint64_t first, uint64_t miss)
+{
+	struct planner_stream *found = NULL;
+
+	for (struct planner_stream *s = p->streams; s < p->streams + PLANNER_STREAMS; s++)
+		if (runs_on(p, s, first, miss) && (!found || s->stamp > found->stamp))
+			found = s;
+	return found;
+}
+
+static struct planner_stream *stream_new(struct planner *p, const struct planner_link *l,
+					 uint64_t first, uint64_t last)
+{
+	struct planner_stream *s = p->streams;
+	uint64_t need = p->index->spans[last].in_end - p->index->spans[first].in_off, room;
+
+	for (struct planner_stream *o = p->streams; o < p->streams + PLANNER_STREAMS; o++)
+		if (o->stamp < s->stamp)
+			s = o;
+	take(&p->budget->trusted_bytes, s->trusted);
+	*s = (struct planner_stream){.first = first, .next = first, .last = first};
+	room = PLANNER_FIRST - min_u64(PLANNER_FIRST, need);
+	room = min_u64(room, link_model_bytes_per_rtt(l->model));
+	s->grant = min_u64(max_u64(room, p->touched_bytes / 16), GRANT_MAX) * (256 - waste(p, s)) /
+		   256;
+	return s;
+}
+
+struct planner_stream *planner_touch(struct planner *p, const struct planner_link *l,
+				     uint64_t first, uint64_t last, uint64_t miss)
+{
+	struct planner_stream *s = stream_find(p, first, miss);
+	bool is_new = !s;
+
+	if (is_new)
+		s = stream_new(p, l, miss == PLANNER_NO_MISS ? first : miss, last);
+	for (uint64_t i = first; i <= last; i++) {
+		uint8_t was = state_of(p, i);
+
+		if (was == SPAN_AHEAD && s->first <= i && i < s->next)
+			take(&s->unused, span_bytes(p, i));
+		state_set(p, i, SPAN_TOUCHED);
+		if (is_new || (was == SPAN_TOUCHED && i < miss))
+			continue;
+		s->used += span_bytes(p, i);
+		if (s->crossed < CROSSED_MAX && i != s->last && file_begins(p, i))
+			s->crossed++;
+	}
+	s->last = last;
+	s->next = max_u64(s->next, last + 1);
+	s->stamp = ++p->stamp;
+	stream_account(p, s);
+	return s;
+}
+
+/* ---- what is fetched ahead ---- */
+
+struct allowance {
+	uint64_t bytes;	  /* ahead, in the file that is being read */
+	uint64_t crossed; /* and into files that follow it */
+};
+
+struct run {
+	struct plan plan;
+	uint64_t bytes; /* 0: none */
+	uint64_t allowed;
+	bool full; /* it ends because no more is allowed */
+};
+
+static struct allowance allowance_of(const struct planner *p, const struct planner_link *l,
+				     const struct planner_stream *s)
+{
+	unsigned growth = GROWTH >> waste(p, s) / 64; /* 16, 8, 4, 2, 1 halves */
+	uint64_t limit = 2 * link_model_bytes_per_rtt(l->model), grown;
+	struct allowance a;
+
+	limit = max_u64(PLANNER_AHEAD_MIN, min_u64(limit, PLANNER_AHEAD_MAX));
+	limit = min_u64(limit, l->max_bytes);
+	if (mul_overflows(s->used / 2, (uint64_t)growth, &grown) ||
+	    add_overflows(grown, s->grant, &grown))
+		grown = UINT64_MAX;
+	a.bytes = min_u64(grown, limit);
+	a.crossed = max_u64(s->grant, min_u64(a.bytes, PLANNER_FIRST << s->crossed));
+	if (!s->crossed)
+		a.crossed = s->grant;
+	return a;
+}
+
+/* The run from s->next on that is wanted and allowed. Returns where the look ended. */
+static uint64_t run_find(const struct planner *p, const struct planner_link *l,
+			 const struct planner_stream *s, bool at_once, uint64_t max_bytes,
+			 struct run *ret)
+{
+	const struct layer_index *ix = p->index;
+	struct allowance a = allowance_of(p, l, s);
+	uint64_t i, reach = ix->spans[s->last].in_end + 2 * PLANNER_AHEAD_MAX;
+
+	*ret = (struct run){.allowed = a.bytes};
+	for (i = s->next; i < ix->header.n_spans && ix->spans[i].in_end <= reach; i++) {
+		uint64_t n = span_bytes(p, i);
+
+		if (!l->is_wanted(l->userdata, i)) {
+			if (at_once || ret->bytes)
+				break;
+			continue;
+		}
+		if (file_begins(p, i))
+			ret->allowed = min_u64(ret->allowed, a.crossed);
+		ret->full = s->unused + ret->bytes + n > ret->allowed;
+		if (ret->full || ret->bytes + n > max_bytes)
+			break;
+		if (!ret->bytes)
+			ret->plan.first = i;
+		ret->plan.last = i;
+		ret->bytes += n;
+	}
+	return i;
+}
+
+bool planner_ahead(struct planner *p, const struct planner_link *l, struct planner_stream *s,
+		   bool at_once, uint64_t max_bytes, struct plan *ret)
+{
+	struct run run;
+	uint64_t next = run_find(p, l, s, at_once, max_bytes, &run);
+
+	/* Not in driblets: a request has its price. */
+	if (!at_once && run.full && s->unused && run.bytes < run.allowed / 4)
+		return false;
+	s->next = next;
+	s->unused += run.bytes;
+	stream_account(p, s);
+	if (!run.bytes)
+		return false;
+	for (uint64_t i = run.plan.first; i <= run.plan.last; i++)
+		state_set(p, i, SPAN_AHEAD);
+	*ret = run.plan;
+	return true;
+}
+
+bool planner_rest(struct planner *p, const struct planner_link *l, uint64_t max_bytes,
+		  struct plan *ret)
+{
+	uint64_t taken = 0, i = p->rest_next;
+	bool open = false;
+
+	if (p->touched_bytes < p->all_bytes - p->all_bytes / 4)
+		return false;
+	for (; i < p->index->header.n_spans; i++) {
+		uint64_t n = span_bytes(p, i);
+		bool wanted = l->is_wanted(l->userdata, i);
+
+		if (open && (!wanted || taken + n > max_bytes))
+			break;
+		if (!wanted)
+			continue;
+		if (!open)
+			ret->first = i;
+		open = true;
+		ret->last = i;
+		taken += n;
+		if (state_of(p, i) == SPAN_UNTOUCHED)
+			state_set(p, i, SPAN_AHEAD);
+	}
+	p->rest_next = i;
+	return open;
 }

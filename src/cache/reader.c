@@ -101,6 +101,7 @@ static bool read_now(struct reader *r, struct layer_state *ls, uint64_t dev_off,
 	ahead_at = atomic_load_explicit(&ls->ahead_at, memory_order_relaxed);
 	if (dev_off <= ahead_at && ahead_at < dev_off + len)
 		keep_ahead(r, ls);
+	ahead_touch(r, ls, dev_off, len);
 	layer_touch(l);
 	COUNT(r, ls, reads, 1);
 	COUNT(r, ls, hits, 1);
@@ -277,14 +278,19 @@ int reader_new(const struct reader_options *o, struct reader **ret, struct error
 	r->n_layers = o->n_layers;
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->changed, NULL);
+	link_model_init(&r->link);
 	for (uint32_t i = 0; i < o->n_layers; i++) {
 		struct layer_state *ls = &r->layers[i];
 
+		ls->r = r;
 		ls->conf = o->layers[i];
 		ls->index = layer_tables(ls->conf.layer);
 		ls->counters = o->per_layer ? &o->per_layer[i] : NULL;
-		link_model_init(&ls->link);
 		ls->ahead_at = UINT64_MAX;
+		if (planner_init(&ls->planner, ls->index, &r->budget) < 0) {
+			reader_free(r);
+			return error_set(err, -ENOMEM, "no memory for a reader");
+		}
 	}
 	*ret = r;
 	return 0;
@@ -303,6 +309,8 @@ void reader_free(struct reader *r)
 	pthread_mutex_unlock(&r->lock);
 	if (r->timer_runs)
 		pthread_join(r->timer, NULL);
+	for (uint32_t i = 0; i < r->n_layers; i++)
+		planner_fini(&r->layers[i].planner);
 	pthread_cond_destroy(&r->changed);
 	pthread_mutex_destroy(&r->lock);
 	free(r);

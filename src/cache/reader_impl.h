@@ -26,11 +26,15 @@
 	(UINT64_C(128) << 20)	      /* compressed, what one chunk may need: else refused */
 #define VERIFY_BYTES_MAX (512u << 10) /* one job's share: two cores share a big read */
 #define VERIFY_AHEAD_BYTES (4u << 20)
-#define VERIFY_INLINE_MAX (256u << 10) /* verified by the thread that asked, if in memory */
-#define RETRY_NS (500 * NS_PER_MS)     /* between two tries for a span that failed */
+#define VERIFY_INLINE_MAX (256u << 10)	    /* verified by the thread that asked, if in memory */
+#define AHEAD_BYTES_MAX (UINT64_C(4) << 20) /* compressed, of a request nobody waits for */
+#define AHEAD_WITH_DEMAND_MAX (UINT64_C(2) << 20) /* the same, behind what somebody waits for */
+#define AHEAD_FLIGHTS_MAX 6	   /* at once: demand finds a thread and a connection */
+#define RETRY_NS (500 * NS_PER_MS) /* between two tries for a span that failed */
 #define N_FAILURES 16
 
 enum flight_kind { FLIGHT_FETCH, FLIGHT_VERIFY };
+enum flight_why { WHY_DEMAND, WHY_AHEAD, WHY_REST };
 
 struct flight;
 struct parked;
@@ -55,6 +59,7 @@ struct flight {
 	uint64_t chunk_first, chunk_last; /* VERIFY */
 	uint64_t first, last;		  /* FETCH: spans */
 	uint64_t need_last;		  /* FETCH: what follows is read ahead */
+	enum flight_why why;		  /* FETCH */
 	uint64_t start_ns;		  /* while it is delayed: not before */
 	struct wait *waits;
 	struct chunk_range bad; /* chunks that don't match their digests */
@@ -66,11 +71,11 @@ struct failure {
 };
 
 struct layer_state {
+	struct reader *r;
 	struct reader_layer conf;
 	const struct layer_index *index;
 	struct counters *counters; /* of this layer, or NULL */
 	/* under the reader's lock, all of these */
-	struct link_model link;
 	struct planner planner;
 	struct flight *flights;
 	struct failure failures[N_FAILURES];
@@ -105,6 +110,11 @@ struct reader {
 	pthread_t timer;
 	bool timer_runs;
 	unsigned jobs; /* queued or running */
+	struct link_model link;
+	struct planner_budget budget;
+	unsigned transfers;	  /* on the link now */
+	unsigned ahead, rest;	  /* FETCH flights nobody asked for yet, by why */
+	_Atomic uint64_t arrived; /* bytes, by all transfers; not under lock */
 	struct parked *head, *tail;
 	bool some_cancelled;
 	struct flight *delayed;
@@ -145,6 +155,10 @@ int flights_plan(struct parked *p, struct flight **ret_new);
 /* Under the lock: verifies what follows chunk `from`, for a reader who runs on. */
 void verify_ahead(struct reader *r, struct layer_state *ls, uint64_t from, struct flight **ret_new);
 void flights_start(struct reader *r, struct flight *list);
+/* Under the lock: a FETCH flight; it must be started. NULL: no memory. */
+struct flight *flight_fetch_new(struct reader *r, struct layer_state *ls, uint64_t first,
+				uint64_t last, enum flight_why why);
+void flight_add(struct flight **list, struct flight *f);
 /* Under the lock: a VERIFY flight over these chunks in the caller's memory, unless one of them is
  * in a flight. Ends by flight_end() and reader_job_end(). */
 bool flight_claim_verify(struct reader *r, struct layer_state *ls, struct flight *f, uint64_t first,
@@ -156,6 +170,20 @@ void flight_end(struct flight *f, int result, bool may_block);
 /* A flight that was never started. */
 void flight_cancel(struct flight *f);
 void reader_job_end(struct reader *r);
+
+/* ---- ahead.c: what is fetched before it is asked for ---- */
+
+/* Bytes that one request may bring: a small cache has no room for more. */
+uint64_t fetch_bytes_max(const struct layer_state *ls);
+/* What planners want to know. */
+struct planner_link ahead_link(struct layer_state *ls);
+/* A read that needs no fetch: tells the planner, who may want more ahead. */
+void ahead_touch(struct reader *r, struct layer_state *ls, uint64_t dev_off, uint64_t len);
+/* Under the lock: the same, for a read that is planned. NULL: nothing there that is fetched. */
+struct planner_stream *ahead_touch_chunks(struct layer_state *ls, uint64_t from, uint64_t end);
+/* Under the lock: flights for what the stream (or NULL), and the rest of the layer, are to have. */
+void ahead_plan(struct reader *r, struct layer_state *ls, struct planner_stream *s,
+		struct flight **ret_new);
 
 /* ---- fetch.c, verify.c: what a flight does ---- */
 

@@ -103,7 +103,7 @@ static void only_what_is_asked_is_fetched(void **state)
 	setup_init(&s, &plain, false, 0);
 	assert_int_equal(rig_check(s.r, &s.rl, 2 << 20, 100), 0);
 	assert_int_equal(s.rl.blob.reads, 1);
-	assert_true(s.rl.blob.bytes <= 65536 + PLANNER_WINDOW_FIRST);
+	assert_true(s.rl.blob.bytes <= 65536 + PLANNER_FIRST);
 	setup_fini(&s);
 }
 
@@ -389,11 +389,16 @@ static void cancel_is_prompt_and_the_fetch_goes_on(void **state)
 
 static void first_bytes_do_not_wait_for_the_window(void **state)
 {
+	static const struct rig_shape large = {.file_bytes = 1 << 20,
+					       .n_files = 32,
+					       .chunk_bytes = 65536,
+					       .span_bytes = 65536,
+					       .seed = 4};
 	static struct request q;
 	struct setup s;
 	uint64_t start;
 
-	setup_init(&s, &plain, false, 0);
+	setup_init(&s, &large, false, 0);
 	for (uint64_t at = 0; at < 1 << 20; at += 65536) /* sequential: the window grows */
 		assert_int_equal(rig_check(s.r, &s.rl, at, 65536), 0);
 	s.rl.blob.fail = -ECONNRESET;
@@ -401,7 +406,7 @@ static void first_bytes_do_not_wait_for_the_window(void **state)
 	start = now_ns();
 	for (uint64_t at = 1 << 20; layer_chunk_state(s.l, at / 65536) != CHUNK_ABSENT;)
 		at += 65536;
-	assert_int_equal(request_submit(&s, &q, 3 << 20), READER_PENDING);
+	assert_int_equal(request_submit(&s, &q, 30 << 20), READER_PENDING);
 	request_wait(&q);
 	assert_int_equal(q.result, 0);
 	assert_true(now_ns() - start < 2 * NS_PER_S);

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/* Between the reader and its planners: reads are told to them, and what they want is fetched. */
+#include "cache/reader_impl.h"
+
+#define REST_FLIGHTS_MAX 2
+
+static bool span_in_fetch(const struct layer_state *ls, uint64_t span)
+{
+	for (const struct flight *f = ls->flights; f; f = f->next)
+		if (f->kind == FLIGHT_FETCH && f->first <= span && span <= f->last)
+			return true;
+	return false;
+}
+
+/* A span in which no chunk starts is no reason to stop: the way leads through it. */
+static bool span_is_wanted(void *userdata, uint64_t span)
+{
+	const struct layer_state *ls = userdata;
+	const struct layer_index *ix = ls->index;
+	uint64_t first = layer_chunk_at_span(ix, span), i = first;
+
+	if (span_in_fetch(ls, span))
+		return false;
+	for (; i < ix->header.n_chunks && ix->chunks[i].span == span; i++)
+		if (layer_chunk_state(ls->conf.layer, i) == CHUNK_ABSENT)
+			return true;
+	return i == first;
+}
+
+uint64_t fetch_bytes_max(const struct layer_state *ls)
+{
+	return min_u64(FETCH_BYTES_MAX, ls->conf.layer->cache->limit_bytes / 8);
+}
+
+struct planner_link ahead_link(struct layer_state *ls)
+{
+	return (struct planner_link){
+		.model = &ls->r->link,
+		.max_bytes = ls->conf.layer->cache->limit_bytes / 8,
+		.is_wanted = span_is_wanted,
+		.userdata = ls,
+	};
+}
+
+struct planner_stream *ahead_touch_chunks(struct layer_state *ls, uint64_t from, uint64_t end)
+{
+	const struct layer_chunk *chunks = ls->index->chunks;
+	const struct planner_link link = ahead_link(ls);
+	uint64_t miss = PLANNER_NO_MISS;
+
+	if (from >= end)
+		return NULL;
+	for (uint64_t i = from; i < end && miss == PLANNER_NO_MISS; i++)
+		if (layer_chunk_state(ls->conf.layer, i) == CHUNK_ABSENT &&
+		    !span_in_fetch(ls, chunks[i].span))
+			miss = chunks[i].span;
+	return planner_touch(&ls->planner, &link, chunks[from].span, chunks[end - 1].span_last,
+			     miss);
+}
+
+static bool ahead_fetch(struct reader *r, struct layer_state *ls, const struct plan *plan,
+			enum flight_why why, struct flight **ret_new)
+{
+	struct flight *f = flight_fetch_new(r, ls, plan->first, plan->last, why);
+
+	if (f)
+		flight_add(ret_new, f);
+	return f != NULL;
+}
+
+void ahead_plan(struct reader *r, struct layer_state *ls, struct planner_stream *s,
+		struct flight **ret_new)
+{
+	const struct planner_link link = ahead_link(ls);
+	uint64_t max_bytes = min_u64(fetch_bytes_max(ls), AHEAD_BYTES_MAX);
+	struct plan plan;
+
+	while (s && r->ahead < AHEAD_FLIGHTS_MAX &&
+	       planner_ahead(&ls->planner, &link, s, false, max_bytes, &plan))
+		if (!ahead_fetch(r, ls, &plan, WHY_AHEAD, ret_new))
+			return;
+	while (r->rest < REST_FLIGHTS_MAX && planner_rest(&ls->planner, &link, max_bytes, &plan))
+		if (!ahead_fetch(r, ls, &plan, WHY_REST, ret_new))
+			return;
+}
+
+static bool is_news(const struct layer_state *ls, uint64_t first, uint64_t last)
+{
+	for (uint64_t i = first; i <= last; i++)
+		if (!planner_is_touched(&ls->planner, i))
+			return true;
+	return false;
+}
+
+void ahead_touch(struct reader *r, struct layer_state *ls, uint64_t dev_off, uint64_t len)
+{
+	const struct layer_index *ix = ls->index;
+	uint64_t from = layer_index_chunk_at(ix, dev_off), end = from;
+	struct flight *new = NULL;
+
+	while (end < ix->header.n_chunks && ix->chunks[end].dev_off < dev_off + len)
+		end++;
+	if (!ls->conf.blob || from == end ||
+	    !is_news(ls, ix->chunks[from].span, ix->chunks[end - 1].span_last))
+		return;
+	pthread_mutex_lock(&r->lock);
+	ahead_plan(r, ls, ahead_touch_chunks(ls, from, end), &new);
+	pthread_mutex_unlock(&r->lock);
+	flights_start(r, new);
+}
