@@ -68,6 +68,12 @@ static bool ahead_fetch(struct reader *r, struct layer_state *ls, const struct p
 	return f != NULL;
 }
 
+/* A layer that would push itself out of the cache is better not streamed. */
+static bool fits(const struct layer_state *ls)
+{
+	return ls->index->header.device_bytes <= ls->conf.layer->cache->limit_bytes / 2;
+}
+
 void ahead_plan(struct reader *r, struct layer_state *ls, struct planner_stream *s,
 		struct flight **ret_new)
 {
@@ -79,7 +85,8 @@ void ahead_plan(struct reader *r, struct layer_state *ls, struct planner_stream 
 	       planner_ahead(&ls->planner, &link, s, false, max_bytes, &plan))
 		if (!ahead_fetch(r, ls, &plan, WHY_AHEAD, ret_new))
 			return;
-	while (r->rest < REST_FLIGHTS_MAX && planner_rest(&ls->planner, &link, max_bytes, &plan))
+	while (r->rest < REST_FLIGHTS_MAX && fits(ls) &&
+	       planner_rest(&ls->planner, &link, max_bytes, &plan))
 		if (!ahead_fetch(r, ls, &plan, WHY_REST, ret_new))
 			return;
 }

@@ -130,7 +130,7 @@ static struct planner_stream *stream_find(struct planner *p, uint64_t first, uin
 }
 
 static struct planner_stream *stream_new(struct planner *p, const struct planner_link *l,
-					 uint64_t first, uint64_t last)
+					 uint64_t first, uint64_t last, bool missed)
 {
 	struct planner_stream *s = p->streams;
 	uint64_t need = p->index->spans[last].in_end - p->index->spans[first].in_off, room;
@@ -140,6 +140,8 @@ static struct planner_stream *stream_new(struct planner *p, const struct planner
 			s = o;
 	take(&p->budget->trusted_bytes, s->trusted);
 	*s = (struct planner_stream){.first = first, .next = first, .last = first};
+	if (!missed) /* no request is made for it: what it has is enough */
+		return s;
 	room = PLANNER_FIRST - min_u64(PLANNER_FIRST, need);
 	room = min_u64(room, link_model_bytes_per_rtt(l->model));
 	s->grant = min_u64(max_u64(room, p->touched_bytes / 16), GRANT_MAX) * (256 - waste(p, s)) /
@@ -154,7 +156,8 @@ struct planner_stream *planner_touch(struct planner *p, const struct planner_lin
 	bool is_new = !s;
 
 	if (is_new)
-		s = stream_new(p, l, miss == PLANNER_NO_MISS ? first : miss, last);
+		s = stream_new(p, l, miss == PLANNER_NO_MISS ? first : miss, last,
+			       miss != PLANNER_NO_MISS);
 	for (uint64_t i = first; i <= last; i++) {
 		uint8_t was = state_of(p, i);
 
