@@ -180,6 +180,14 @@ MORSEL_API int morsel_inspect(struct morsel *m, const char *ref, char **ret_json
 
 /* ---- mounts --------------------------------------------------------------------------------- */
 
+/** What is fetched before it is read, while nobody reads; one or more of these. */
+enum morsel_prefetch {
+	MORSEL_PREFETCH_NONE = 1,
+	MORSEL_PREFETCH_LANDMARK = 2, /**< what the image's builder says is used at once */
+	MORSEL_PREFETCH_ORDER = 4,    /**< what earlier mounts of the image read, in their order */
+	MORSEL_PREFETCH_ALL = 8,      /**< everything, after that */
+};
+
 struct morsel_mount_options {
 	size_t size;
 	bool allow_other; /**< other users may look; brings default_permissions */
@@ -188,6 +196,11 @@ struct morsel_mount_options {
 	/** Called once, when the mount answers. */
 	void (*ready)(void *userdata);
 	void *userdata;
+	unsigned prefetch; /**< of enum morsel_prefetch; 0 = LANDMARK and ORDER */
+	/** A file with one path a line, leading '/' or not, fetched first; what is not a file of
+	 * the image is left out. NULL = none. Read when the mount is made. */
+	const char *prefetch_list;
+	uint64_t prefetch_bytes_per_s; /**< at most; 0 = what the link gives while nobody reads */
 };
 
 MORSEL_API void morsel_mount_options_init(struct morsel_mount_options *o);

@@ -42,6 +42,14 @@ struct planner_link ahead_link(struct layer_state *ls)
 	};
 }
 
+static bool is_news(const struct layer_state *ls, uint64_t first, uint64_t last)
+{
+	for (uint64_t i = first; i <= last; i++)
+		if (!planner_is_touched(&ls->planner, i))
+			return true;
+	return false;
+}
+
 struct planner_stream *ahead_touch_chunks(struct layer_state *ls, uint64_t from, uint64_t end)
 {
 	const struct layer_chunk *chunks = ls->index->chunks;
@@ -50,6 +58,9 @@ struct planner_stream *ahead_touch_chunks(struct layer_state *ls, uint64_t from,
 
 	if (from >= end)
 		return NULL;
+	if (is_news(ls, chunks[from].span, chunks[end - 1].span_last))
+		order_add(&ls->r->order, (uint32_t)(ls - ls->r->layers), chunks[from].span,
+			  (uint64_t)chunks[end - 1].span_last - chunks[from].span + 1);
 	for (uint64_t i = from; i < end && miss == PLANNER_NO_MISS; i++)
 		if (layer_chunk_state(ls->conf.layer, i) == CHUNK_ABSENT &&
 		    !span_in_fetch(ls, chunks[i].span))
@@ -89,14 +100,6 @@ void ahead_plan(struct reader *r, struct layer_state *ls, struct planner_stream 
 	       planner_rest(&ls->planner, &link, max_bytes, &plan))
 		if (!ahead_fetch(r, ls, &plan, WHY_REST, ret_new))
 			return;
-}
-
-static bool is_news(const struct layer_state *ls, uint64_t first, uint64_t last)
-{
-	for (uint64_t i = first; i <= last; i++)
-		if (!planner_is_touched(&ls->planner, i))
-			return true;
-	return false;
 }
 
 void ahead_touch(struct reader *r, struct layer_state *ls, uint64_t dev_off, uint64_t len)

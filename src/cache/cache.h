@@ -114,6 +114,10 @@ int cache_image_get(struct cache *c, const char *key_hex,
 int cache_image_put(struct cache *c, const char *key_hex, const void *data, size_t n,
 		    struct image_map *ret, struct error *err);
 void image_map_fini(struct image_map *m);
+/* The access order kept with an image: a hint. get: 0, CACHE_MISS. put: nothing where the image is
+ * not kept. */
+int cache_order_get(struct cache *c, const char *key_hex, size_t max_bytes, struct buf *ret);
+int cache_order_put(struct cache *c, const char *key_hex, const void *data, size_t n);
 
 /* Makes room: evicts least recently used chunks and layers until at most target_bytes are used.
  * Never touches a layer that is claimed by a kernel mount. Returns what it freed. */

@@ -249,3 +249,29 @@ int cache_image_put(struct cache *c, const char *key_hex, const void *data, size
 	return r < 0 ? error_set_errno(err, r, "no memory for the merged image of %zu bytes", n)
 		     : 0;
 }
+
+int cache_order_get(struct cache *c, const char *key_hex, size_t max_bytes, struct buf *ret)
+{
+	_cleanup_(closep) int dir = -1;
+	_cleanup_(freep) char *text = NULL;
+	size_t n;
+	int r;
+
+	assert(cache_is_hex64(key_hex));
+	dir = cache_open_dir(c, c->sub_fd[SUB_IMAGES], key_hex);
+	if (dir < 0 || seam_read_file(c->seam, dir, "order", max_bytes, &text, &n) < 0)
+		return CACHE_MISS;
+	r = buf_append(ret, text, n);
+	return r < 0 ? r : 0;
+}
+
+int cache_order_put(struct cache *c, const char *key_hex, const void *data, size_t n)
+{
+	_cleanup_(closep) int dir = -1;
+
+	assert(cache_is_hex64(key_hex));
+	if (!cache_disk_ok(c))
+		return 0;
+	dir = cache_open_dir(c, c->sub_fd[SUB_IMAGES], key_hex);
+	return dir < 0 ? 0 : kept(c, seam_write_file(c->seam, dir, "order", data, n));
+}

@@ -17,9 +17,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #define LOCK_POLL_NS NS_PER_MS
 #define LOCK_POLL_MAX_NS (20 * NS_PER_MS)
+#define PREFETCH_PAUSE_NS NS_PER_S
+#define PREFETCH_LOOK_NS (20 * NS_PER_MS)
 #define BATCH_BYTES (UINT64_C(2) << 20) /* compressed, decoded at once after the first batch */
 
 struct fetch {
@@ -33,6 +36,7 @@ struct fetch {
 	uint8_t *buf;
 	size_t len, cap;
 	bool locked, again;			   /* again: the second try for bad chunks */
+	bool gives_way, gave_way;		   /* a prefetch, when somebody comes who reads */
 	uint64_t first_byte_at_ns, arrived_before; /* on the link: when, and what had come */
 	struct chunk_range bad;
 	struct error *err;
@@ -171,10 +175,11 @@ static int bytes_decode(struct fetch *x, bool all)
 static int bytes_arrived(void *userdata, const void *data, size_t n)
 {
 	struct fetch *x = userdata;
+	int e;
 
 	if (n > x->cap - x->len)
 		return -EPROTO;
-	if (!x->len) {
+	if (!x->first_byte_at_ns) {
 		x->first_byte_at_ns = reader_now(x->f->r);
 		x->arrived_before = atomic_load(&x->f->r->arrived);
 	}
@@ -183,44 +188,144 @@ static int bytes_arrived(void *userdata, const void *data, size_t n)
 	x->len += n;
 	/* The last ones are left to pass_read(), so that what the request cost is counted before
 	 * the last reader is let go. */
-	return x->len == x->cap ? 0 : bytes_decode(x, false);
+	if (x->len == x->cap)
+		return 0;
+	e = bytes_decode(x, false);
+	if (e >= 0 && x->gives_way && atomic_load(&x->f->r->demand)) {
+		x->gave_way = true;
+		return -EINTR;
+	}
+	return e;
 }
 
 /* Who is alone on the link when he asks may say how long an answer takes; how much comes in a
  * second shows in the bytes of all who were on it meanwhile. */
-static bool transfer_begin(struct reader *r)
+static bool transfer_begin(struct fetch *x, uint64_t bytes, bool background)
 {
+	struct reader *r = x->f->r;
 	bool alone;
 
 	pthread_mutex_lock(&r->lock);
 	alone = !r->transfers++;
+	x->first_byte_at_ns = 0;
+	if (background)
+		prefetch_asked(&r->gate, bytes, reader_now(r));
+	else {
+		prefetch_demand_begin(&r->gate, bytes, reader_now(r));
+		pthread_cond_broadcast(&r->prefetch_news);
+		atomic_fetch_add(&r->demand, 1);
+	}
 	pthread_mutex_unlock(&r->lock);
 	return alone;
 }
 
-static void transfer_end(struct fetch *x, const struct blob_cost *cost, bool alone)
+static void transfer_end(struct fetch *x, uint64_t bytes, bool background,
+			 const struct blob_cost *cost, bool alone)
 {
 	struct reader *r = x->f->r;
-	uint64_t took_ns = x->len ? reader_now(r) - x->first_byte_at_ns : 0;
+	uint64_t now = reader_now(r), took_ns;
 
+	took_ns = x->first_byte_at_ns ? now - x->first_byte_at_ns : 0;
 	pthread_mutex_lock(&r->lock);
 	r->transfers--;
+	if (!background) {
+		prefetch_demand_end(&r->gate, bytes, now);
+		atomic_fetch_sub(&r->demand, 1);
+	}
 	if (!cost->retries && cost->requests)
 		link_model_observe(&r->link, alone ? cost->first_byte_ns : 0,
 				   atomic_load(&r->arrived) - x->arrived_before, took_ns);
 	pthread_mutex_unlock(&r->lock);
+	COUNT(r, x->ls, requests, cost->requests);
+	COUNT(r, x->ls, bytes_fetched, cost->wire_bytes);
+	COUNT(r, x->ls, retries, cost->retries);
+	if (background) {
+		COUNT(r, x->ls, prefetch_requests, cost->requests);
+		COUNT(r, x->ls, prefetch_bytes, cost->wire_bytes);
+	}
+}
+
+/* Up to `bytes` more of the blob. */
+static int piece_read(struct fetch *x, uint64_t bytes, bool background, uint64_t deadline_ns)
+{
+	struct reader *r = x->f->r;
+	struct blob_cost cost = {0};
+	struct blob_read_options o = {.deadline_ns = deadline_ns,
+				      .cancel = background ? &r->prefetch_ends : &r->cancel,
+				      .fresh = x->again,
+				      .background = background,
+				      .cost = &cost};
+	bool alone = transfer_begin(x, bytes, background);
+	int e;
+
+	x->gives_way = background && bytes > PREFETCH_PIECE_MIN && !atomic_load(&r->demand);
+	e = blob_read(x->ls->conf.blob, x->blob_off + x->len, bytes, &o, bytes_arrived, x, x->err);
+	transfer_end(x, bytes, background, &cost, alone);
+	if (x->gave_way) { /* what came is kept, the rest is asked for again */
+		x->gave_way = false;
+		*x->err = ERROR_INIT;
+		return 0;
+	}
+	return e;
+}
+
+/* What may be asked for next: everything, unless it is a prefetch that nobody waits for. 0: not
+ * now. */
+static uint64_t piece_plan(struct fetch *x, bool *ret_background)
+{
+	struct reader *r = x->f->r;
+	uint64_t left = x->cap - x->len, again;
+
+	pthread_mutex_lock(&r->lock);
+	*ret_background = x->f->why == WHY_PREFETCH && !x->f->waits;
+	if (*ret_background)
+		left = min_u64(left, prefetch_may(&r->gate, &r->link, reader_now(r), &again));
+	pthread_mutex_unlock(&r->lock);
+	return left;
+}
+
+static void piece_wait(struct reader *r)
+{
+	uint64_t ns = PREFETCH_LOOK_NS;
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	ns += (uint64_t)ts.tv_nsec;
+	ts.tv_sec += (time_t)(ns / NS_PER_S);
+	ts.tv_nsec = (long)(ns % NS_PER_S);
+	pthread_mutex_lock(&r->lock);
+	pthread_cond_clockwait(&r->prefetch_news, &r->lock, CLOCK_MONOTONIC, &ts);
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* In pieces, where it is a prefetch: it keeps out of the way of others. Its spans are locked
+ * meanwhile, so that it gives up when that takes long. */
+static int pieces_read(struct fetch *x, uint64_t deadline_ns)
+{
+	struct reader *r = x->f->r;
+	uint64_t give_up = reader_now(r) + PREFETCH_PAUSE_NS;
+	int e = 0;
+
+	while (e >= 0 && x->len < x->cap) {
+		bool background;
+		uint64_t bytes = piece_plan(x, &background);
+
+		if (bytes) {
+			e = piece_read(x, bytes, background, deadline_ns);
+			give_up = reader_now(r) + PREFETCH_PAUSE_NS;
+		} else if (reader_now(r) >= give_up || atomic_load(&r->prefetch_ends))
+			e = -ECANCELED;
+		else
+			piece_wait(r);
+	}
+	return e;
 }
 
 static int pass_read(struct fetch *x, uint64_t deadline_ns)
 {
 	const struct layer_index *ix = x->ls->index;
-	struct reader *r = x->f->r;
-	struct blob_cost cost = {0};
-	struct blob_read_options o = {
-		.deadline_ns = deadline_ns, .cancel = &r->cancel, .fresh = x->again, .cost = &cost};
 	uint64_t first = ix->chunks[x->from].span, last = ix->chunks[x->to - 1].span_last;
 	uint64_t off = ix->spans[first].in_off;
-	bool alone;
 	int e;
 
 	x->blob_off = off;
@@ -234,12 +339,7 @@ static int pass_read(struct fetch *x, uint64_t deadline_ns)
 	x->buf = mmap(NULL, x->cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (x->buf == MAP_FAILED)
 		return -ENOMEM;
-	alone = transfer_begin(r);
-	e = blob_read(x->ls->conf.blob, off, x->cap, &o, bytes_arrived, x, x->err);
-	transfer_end(x, &cost, alone);
-	COUNT(r, x->ls, requests, cost.requests);
-	COUNT(r, x->ls, bytes_fetched, cost.wire_bytes);
-	COUNT(r, x->ls, retries, cost.retries);
+	e = pieces_read(x, deadline_ns);
 	if (e >= 0)
 		e = bytes_decode(x, true);
 	munmap(x->buf, x->cap);
@@ -247,6 +347,16 @@ static int pass_read(struct fetch *x, uint64_t deadline_ns)
 }
 
 /* ---- the flight ---- */
+
+static bool flight_is_waited_for(struct flight *f)
+{
+	bool waited_for;
+
+	pthread_mutex_lock(&f->r->lock);
+	waited_for = f->waits != NULL;
+	pthread_mutex_unlock(&f->r->lock);
+	return waited_for;
+}
 
 /* Without a blob of its own the lock is no use: 0 with *ret_locked false. */
 static int spans_lock(struct flight *f, uint64_t deadline_ns, bool *ret_locked)
@@ -266,6 +376,8 @@ static int spans_lock(struct flight *f, uint64_t deadline_ns, bool *ret_locked)
 			*ret_locked = e >= 0;
 			return 0;
 		}
+		if (f->why == WHY_PREFETCH && !flight_is_waited_for(f))
+			return -ECANCELED;  /* others have it */
 		if (where > f->need_last) { /* only what is read ahead is taken */
 			pthread_mutex_lock(&r->lock);
 			f->last = where - 1;
@@ -337,7 +449,9 @@ int fetch_run(struct flight *f)
 		present_unlock_spans(l->present.fd, lock_first, lock_last);
 	if (e < 0 && !err.code)
 		error_set_errno(&err, e, "layer %.16s...", l->meta.key.hex);
-	if (err.code && e != -ECANCELED)
+	if (err.code && e != -ECANCELED && f->why == WHY_PREFETCH)
+		log_write(f->r->log, LOG_INFO, "prefetch: %s", err.text);
+	else if (err.code && e != -ECANCELED)
 		reader_failed(f->r, err.text);
 	pthread_mutex_lock(&f->r->lock);
 	f->bad = x.bad;

@@ -38,6 +38,8 @@ static int wait_add(struct flight *f, struct parked *p, uint64_t i)
 	f->waits = w;
 	p->waits++;
 	p->refs++;
+	if (f->why == WHY_PREFETCH)
+		pthread_cond_broadcast(&f->r->prefetch_news);
 	return 0;
 }
 
@@ -318,7 +320,11 @@ void flight_end(struct flight *f, int result, bool may_block)
 			*at = f->next;
 			break;
 		}
-	if (f->kind == FLIGHT_FETCH && result != -ECANCELED && (result < 0 || f->bad.any))
+	/* Who waits for a prefetch that failed tries himself. */
+	if (f->why == WHY_PREFETCH && result < 0)
+		result = 0;
+	if (f->kind == FLIGHT_FETCH && f->why != WHY_PREFETCH && result != -ECANCELED &&
+	    (result < 0 || f->bad.any))
 		failure_note(f, result);
 	if (f->kind == FLIGHT_FETCH) {
 		r->ahead -= f->why == WHY_AHEAD;

@@ -278,6 +278,7 @@ int reader_new(const struct reader_options *o, struct reader **ret, struct error
 	r->n_layers = o->n_layers;
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->changed, NULL);
+	pthread_cond_init(&r->prefetch_news, NULL);
 	link_model_init(&r->link);
 	for (uint32_t i = 0; i < o->n_layers; i++) {
 		struct layer_state *ls = &r->layers[i];
@@ -311,6 +312,8 @@ void reader_free(struct reader *r)
 		pthread_join(r->timer, NULL);
 	for (uint32_t i = 0; i < r->n_layers; i++)
 		planner_fini(&r->layers[i].planner);
+	order_fini(&r->order);
+	pthread_cond_destroy(&r->prefetch_news);
 	pthread_cond_destroy(&r->changed);
 	pthread_mutex_destroy(&r->lock);
 	free(r);

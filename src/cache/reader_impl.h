@@ -18,7 +18,9 @@
 
 #include <pthread.h>
 #include "cache/layer_impl.h"
+#include "cache/order.h"
 #include "cache/planner.h"
+#include "cache/prefetch.h"
 #include "cache/reader.h"
 
 #define FETCH_BYTES_MAX (UINT64_C(8) << 20) /* compressed, one request; more only when needed */
@@ -34,7 +36,7 @@
 #define N_FAILURES 16
 
 enum flight_kind { FLIGHT_FETCH, FLIGHT_VERIFY };
-enum flight_why { WHY_DEMAND, WHY_AHEAD, WHY_REST };
+enum flight_why { WHY_DEMAND, WHY_AHEAD, WHY_REST, WHY_PREFETCH };
 
 struct flight;
 struct parked;
@@ -112,9 +114,14 @@ struct reader {
 	unsigned jobs; /* queued or running */
 	struct link_model link;
 	struct planner_budget budget;
-	unsigned transfers;	  /* on the link now */
-	unsigned ahead, rest;	  /* FETCH flights nobody asked for yet, by why */
-	_Atomic uint64_t arrived; /* bytes, by all transfers; not under lock */
+	unsigned transfers;   /* on the link now */
+	unsigned ahead, rest; /* FETCH flights nobody asked for yet, by why */
+	struct order order;   /* in which spans were touched */
+	struct prefetch_gate gate;
+	pthread_cond_t prefetch_news; /* for who prefetches: somebody waits for it, or it is over */
+	atomic_bool prefetch_ends;    /* not under lock, as those below */
+	_Atomic unsigned demand;      /* transfers for readers, now */
+	_Atomic uint64_t arrived;     /* bytes, by all transfers */
 	struct parked *head, *tail;
 	bool some_cancelled;
 	struct flight *delayed;

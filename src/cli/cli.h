@@ -38,6 +38,8 @@ enum option_id { /* in the order of the table in options.c */
 		 OPT_SUID,
 		 OPT_DEV,
 		 OPT_THREADS,
+		 OPT_PREFETCH,
+		 OPT_BANDWIDTH,
 		 OPT_LOG_FILE,
 		 OPT_LAZY,
 		 OPT_LONG,

@@ -18,6 +18,9 @@ struct server {
 	struct cli *c;
 	int parent_fd; /* told when the mount answers; -1 in the foreground */
 	int ready_fd;  /* --ready-fd, or -1 */
+	unsigned prefetch;
+	char prefetch_list[PATH_MAX]; /* absolute, or empty */
+	uint64_t bandwidth;
 };
 
 static void stdio_detach(struct cli *c)
@@ -78,6 +81,9 @@ static int server_run(struct server *s, const char *dir)
 	o.dev = option_given(c, OPT_DEV);
 	if (option_given(c, OPT_THREADS))
 		o.threads = (unsigned)atoi(c->values[OPT_THREADS]);
+	o.prefetch = s->prefetch;
+	o.prefetch_list = s->prefetch_list[0] ? s->prefetch_list : NULL;
+	o.prefetch_bytes_per_s = s->bandwidth;
 	o.ready = server_ready;
 	o.userdata = s;
 	r = morsel_mount(img, dir, &o, &c->err);
@@ -137,6 +143,60 @@ static int number_option(struct cli *c, enum option_id id, long max, long *ret)
 	return 0;
 }
 
+static int prefetch_list_option(struct server *s, const char *file)
+{
+	if (realpath(file, s->prefetch_list))
+		return 0;
+	fprintf(stderr, "morsel: can't read the prefetch list %s: %s\n", file, strerror(errno));
+	return 32;
+}
+
+/* "landmark,order", "none", "all,list=FILE": a file's name may have commas, so it comes last. */
+static int prefetch_option(struct server *s, const char *text)
+{
+	static const struct {
+		const char *name;
+		unsigned kind;
+	} kinds[] = {{"none", MORSEL_PREFETCH_NONE},
+		     {"landmark", MORSEL_PREFETCH_LANDMARK},
+		     {"order", MORSEL_PREFETCH_ORDER},
+		     {"all", MORSEL_PREFETCH_ALL}};
+
+	for (const char *p = text;; p++) {
+		size_t n = strcspn(p, ","), i = 0;
+
+		if (!strncmp(p, "list=", 5) && p[5]) {
+			s->prefetch |= MORSEL_PREFETCH_NONE; /* no default beside it */
+			return prefetch_list_option(s, p + 5);
+		}
+		while (i < 4 && (strlen(kinds[i].name) != n || strncmp(p, kinds[i].name, n)))
+			i++;
+		if (i == 4)
+			return usage_error(s->c,
+					   "--prefetch: \"%s\" is not valid (none, landmark, "
+					   "order, all, list=FILE)",
+					   text);
+		s->prefetch |= kinds[i].kind;
+		p += n;
+		if (!*p)
+			return 0;
+	}
+}
+
+static int prefetch_options(struct server *s)
+{
+	struct cli *c = s->c;
+	int r = 0;
+
+	if (option_given(c, OPT_PREFETCH))
+		r = prefetch_option(s, c->values[OPT_PREFETCH]);
+	if (!r && option_given(c, OPT_BANDWIDTH) &&
+	    (parse_size(c->values[OPT_BANDWIDTH], &s->bandwidth) < 0 || !s->bandwidth))
+		r = usage_error(c, "--bandwidth: \"%s\" is not a number of bytes a second",
+				c->values[OPT_BANDWIDTH]);
+	return r;
+}
+
 int cmd_mount(struct cli *c)
 {
 	struct server s = {.c = c, .parent_fd = -1, .ready_fd = -1};
@@ -153,6 +213,9 @@ int cmd_mount(struct cli *c)
 			return usage_error(c, "--ready-fd: descriptor %d is not open", s.ready_fd);
 	}
 	if (option_given(c, OPT_THREADS) && (r = number_option(c, OPT_THREADS, 64, &n)))
+		return r;
+	r = prefetch_options(&s);
+	if (r)
 		return r;
 	if ((option_given(c, OPT_SUID) || option_given(c, OPT_DEV)) && geteuid())
 		return usage_error(c, "--suid and --dev are for root");

@@ -75,6 +75,8 @@ static void show_mount(const json_t *o)
 	printf("since then %" PRId64 " requests, %s fetched, %s served\n",
 	       (int64_t)int_of(o, "requests"), size_of(o, "bytes_fetched", a),
 	       size_of(o, "bytes_served", b));
+	printf("prefetch   %" PRId64 " of these requests, %s\n",
+	       (int64_t)int_of(o, "prefetch_requests"), size_of(o, "prefetch_bytes", a));
 	printf("reads      %" PRId64 ": %" PRId64 " hits, %" PRId64
 	       " waits (%.1f ms in all), %" PRId64 " errors\n",
 	       (int64_t)int_of(o, "reads"), (int64_t)int_of(o, "hits"), (int64_t)int_of(o, "waits"),

@@ -54,6 +54,10 @@ static const struct option_info infos[OPT_COUNT] = {
 	[OPT_SUID] = {"suid", 0, NULL, .help = "honour setuid bits and file capabilities (root)"},
 	[OPT_DEV] = {"dev", 0, NULL, .help = "let device nodes work (root)"},
 	[OPT_THREADS] = {"threads", 0, "N", .help = "threads that answer the kernel"},
+	[OPT_PREFETCH] = {"prefetch", 0, "KIND[,KIND...]", .env = true,
+			  .help = "none, landmark, order, all, list=FILE (default landmark,order)"},
+	[OPT_BANDWIDTH] = {"bandwidth", 0, "SIZE", .env = true,
+			   .help = "bytes a second that prefetch may take, e.g. 2M"},
 	[OPT_LOG_FILE] =
 		{"log-file", 0, "FILE", .env = true,
 		 .help = "append the log there (the default is stderr, lost in the background)"},

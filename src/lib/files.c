@@ -50,8 +50,8 @@ static int path_splice(const struct erofs *fs, const struct erofs_inode *link, c
 
 /* "." and ".." need no care: they are ordinary entries of every directory, and the root's ".." is
  * the root. */
-static int path_walk(const struct erofs *fs, const char *path, unsigned flags,
-		     struct erofs_inode *ret)
+int image_path_walk(const struct erofs *fs, const char *path, unsigned flags,
+		    struct erofs_inode *ret)
 {
 	_cleanup_(freep) char *own = strdup(path);
 	const char *p = own;
@@ -94,7 +94,7 @@ static int path_walk(const struct erofs *fs, const char *path, unsigned flags,
 static int path_resolve(struct morsel_image *img, const char *path, unsigned flags,
 			struct erofs_inode *ret, struct error *err)
 {
-	int r = path_walk(&img->fs, path, flags, ret);
+	int r = image_path_walk(&img->fs, path, flags, ret);
 
 	switch (r) {
 	case -ENOENT:

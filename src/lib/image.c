@@ -90,11 +90,10 @@ static int image_map_open(struct morsel_image *img, struct error *err)
 	_cleanup_(buf_fini) struct buf bytes = BUF_INIT;
 	struct error damage = ERROR_INIT;
 	char hex[DIGEST_TEXT_MAX];
-	struct digest key;
 	int r;
 
-	image_key(img, &key);
-	digest_format_hex(&key, hex);
+	image_key(img, &img->key);
+	digest_format_hex(&img->key, hex);
 	r = cache_image_get(img->m->cache, hex, &img->map);
 	if (!r) {
 		r = erofs_open(img->map.bytes, img->map.len, &img->fs, &damage);
@@ -102,7 +101,7 @@ static int image_map_open(struct morsel_image *img, struct error *err)
 			return 0;
 		image_map_fini(&img->map); /* damaged on disk: made again below */
 	}
-	r = image_merge(img, &key, &bytes, err);
+	r = image_merge(img, &img->key, &bytes, err);
 	for (uint32_t i = 0; i < img->rv.manifest->n_layers; i++)
 		layer_unload_entries(img->layers[i].layer);
 	if (r >= 0)

@@ -13,6 +13,7 @@ struct morsel_image {
 	char digest[DIGEST_TEXT_MAX];
 	struct image_layer *layers;
 	struct index_progress index_cost;
+	struct digest key; /* of the merged image */
 	struct image_map map;
 	struct erofs fs;
 	struct counters counters;
@@ -21,6 +22,9 @@ struct morsel_image {
 	uint64_t opened_ns; /* how long opening took */
 };
 
+/* Symlinks are followed inside the image. 0, -ENOENT, -ENOTDIR, -ELOOP, -EBADMSG, -ENOMEM. */
+int image_path_walk(const struct erofs *fs, const char *path, unsigned flags,
+		    struct erofs_inode *ret);
 /* "gzip", "estargz", ... */
 const char *image_layer_format_name(const struct image_layer *l);
 

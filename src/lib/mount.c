@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include <unistd.h>
 
+#include "cache/prefetch_run.h"
 #include "fs/fs.h"
+#include "lib/prefetch_list.h"
 #include "lib/report.h"
 
 void morsel_mount_options_init(struct morsel_mount_options *o)
@@ -90,9 +92,28 @@ static void ready_ignore(void *userdata)
 {
 }
 
+static int mount_prefetch(struct morsel_image *img, const struct morsel_mount_options *o,
+			  const struct order *list, struct prefetch **ret)
+{
+	unsigned kinds =
+		o->prefetch ? o->prefetch : MORSEL_PREFETCH_LANDMARK | MORSEL_PREFETCH_ORDER;
+	const struct prefetch_options p = {
+		.list = list,
+		.landmark = kinds & MORSEL_PREFETCH_LANDMARK,
+		.learned = kinds & MORSEL_PREFETCH_ORDER,
+		.all = kinds & MORSEL_PREFETCH_ALL,
+		.bandwidth = o->prefetch_bytes_per_s,
+		.image_key = img->key,
+	};
+
+	return prefetch_start(img->reader, img->m->cache, &p, ret);
+}
+
 int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_mount_options *o,
 		 struct morsel_error *ret_err)
 {
+	_cleanup_(order_fini) struct order list = ORDER_INIT;
+	_cleanup_(prefetch_endp) struct prefetch *prefetch = NULL;
 	_cleanup_(fs_freep) struct fs *fs = NULL;
 	struct morsel_mount_options own;
 	struct mount_context mc = {.img = img, .dir = dir};
@@ -119,8 +140,12 @@ int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_
 		.control_userdata = &mc,
 	};
 	r = context_check(img->m, &err);
+	if (r >= 0 && own.prefetch_list)
+		r = prefetch_list_read(img, own.prefetch_list, &list, &err);
 	if (r >= 0)
 		r = fs_mount(&p, &fs, &err);
+	if (r >= 0)
+		r = mount_prefetch(img, &own, &list, &prefetch);
 	if (r >= 0)
 		r = fs_serve(fs, own.ready ? own.ready : ready_ignore, own.userdata, &err);
 	return error_publish(r, &err, ret_err);

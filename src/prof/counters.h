@@ -13,6 +13,8 @@
 #define COUNTERS(X)                                                                                \
 	X(requests, "HTTP requests sent, with retries and redirects")                              \
 	X(bytes_fetched, "body bytes received from the network or a layout")                       \
+	X(prefetch_requests, "of these requests, those of a prefetch")                             \
+	X(prefetch_bytes, "of these bytes, those of a prefetch")                                   \
 	X(bytes_served, "bytes given to readers")                                                  \
 	X(bytes_decoded, "bytes decompressed")                                                     \
 	X(reads, "read requests from the kernel or the library")                                   \

@@ -35,7 +35,7 @@ struct blob_read_options {
 	uint64_t deadline_ns;	   /* on the seam's monotonic clock; 0 = none */
 	const atomic_bool *cancel; /* NULL = never; looked at at least every 100 ms */
 	bool fresh;	 /* ask caches on the way for a fresh copy: after a digest mismatch */
-	bool background; /* prefetch: may be made to wait for demand reads */
+	bool background; /* prefetch: -EHOSTDOWN while the host wants fewer requests (429) */
 	struct blob_cost *cost; /* NULL = not wanted */
 };
 

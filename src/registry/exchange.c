@@ -12,6 +12,7 @@
 #include "registry/headers.h"
 
 #define PROBE_NS (NS_PER_S / 2)
+#define QUIET_NS (5 * NS_PER_S) /* without prefetch after a 429, at least */
 #define LOOK_AGAIN_NS (50 * NS_PER_MS)
 
 /* One attempt: where it went, and what came. */
@@ -262,6 +263,30 @@ static void answer_is_empty(struct try *t, int status)
 	t->at.detail = t->detail;
 }
 
+static void quiet_note(struct exchange *x, const struct attempt *at)
+{
+	struct host *h = x->auth->host;
+	uint64_t wait_ns = QUIET_NS, until;
+
+	if (at->has_retry_after && mul_overflows(at->retry_after_s, NS_PER_S, &wait_ns))
+		wait_ns = UINT64_MAX;
+	if (add_overflows(now_of(x), max_u64(wait_ns, QUIET_NS), &until))
+		until = UINT64_MAX;
+	pthread_mutex_lock(&x->r->lock);
+	h->quiet_until_ns = max_u64(h->quiet_until_ns, until);
+	pthread_mutex_unlock(&x->r->lock);
+}
+
+static bool is_quiet(struct exchange *x)
+{
+	bool quiet;
+
+	pthread_mutex_lock(&x->r->lock);
+	quiet = now_of(x) < x->auth->host->quiet_until_ns;
+	pthread_mutex_unlock(&x->r->lock);
+	return quiet;
+}
+
 static int outcome_act(struct try *t, int outcome, const struct http_response *rs,
 		       struct error *err)
 {
@@ -290,6 +315,8 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 	if (fall_back_to_http(t))
 		return RETRY_AGAIN;
 	attempt_complete(t, rs);
+	if (t->at.fault == TRANSFER_ANSWERED && rs->status == 429)
+		quiet_note(x, &t->at);
 	if (x->progressed && x->progressed(x->userdata))
 		retry_progress(state);
 	else if (x->progressed && t->at.fault == TRANSFER_ANSWERED && rs->status < 400)
@@ -308,6 +335,8 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 	}
 	if (r == RETRY_AGAIN && x->cost)
 		x->cost->retries++;
+	if (x->background && rs->status == 429)
+		return RETRY_AGAIN; /* and exchange_run() says no */
 	if (r != RETRY_REAUTH)
 		log_write(x->r->o.log, LOG_INFO, "%s: attempt %u failed (%s%d); again in %llu ms",
 			  where, state->failures,
@@ -332,6 +361,9 @@ int exchange_run(struct exchange *x, struct http_response *ret, struct error *er
 
 		if (x->before && x->before(x->userdata, x))
 			return 0;
+		if (x->background && is_quiet(x))
+			return error_set(err, -EHOSTDOWN, "%s wants fewer requests (HTTP 429)",
+					 x->auth->host->name);
 		r = exchange_step(&t, &state, ret, err);
 		url_fini(&t.url);
 		/* a range reader decides itself whether it has all */

@@ -23,6 +23,7 @@ struct host {
 	bool realm_pinned;
 	struct origin realm;
 	uint64_t failed_ns, next_probe_ns; /* while it is down; 0 = it is not */
+	uint64_t quiet_until_ns;	   /* it asked for fewer requests: prefetch waits */
 };
 
 /* How requests for one repository of a host are authorised. */
@@ -72,6 +73,7 @@ struct exchange {
 	size_t body_max;
 	uint64_t deadline_ns;
 	const atomic_bool *cancel;
+	bool background;	/* not while the host wants fewer requests, and never again then */
 	struct blob_cost *cost; /* or NULL */
 	int (*on_headers)(void *userdata, const struct http_response *rs);
 	int (*sink)(void *userdata, const void *data, size_t n);
