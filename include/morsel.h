@@ -33,9 +33,21 @@
  * Outputs (ret_...) are written only on success. Strings and arrays that a function returns
  * through a pointer to a pointer belong to the caller, who frees them with free(3).
  *
- * Threads. A context and an image may be used by many threads at once. Create a context after
- * fork(2), not before: it starts threads. Nothing here changes signal handlers, except
- * morsel_mount() while it serves.
+ * Threads. A context and an image may be used by many threads at once; only morsel_free() and
+ * morsel_image_close() want that nobody else does any more. Create a context after fork(2), not
+ * before: it starts threads. Nothing here installs signal handlers; morsel_mount() blocks three
+ * signals while it serves (see there). Callbacks may call back into the library, except where they
+ * say otherwise; they must not longjmp(3), throw or call pthread_exit(3).
+ *
+ * Processes. Layers are parsed by the program morsel-indexer, a child that is started and reaped
+ * inside a call; a host that waits for any child (waitpid(-1)) or ignores SIGCHLD would take its
+ * exit status away. It is looked for beside the library, then where it is installed relative to
+ * the library, then in the libexec directory of the build; never in $PATH.
+ *
+ * Cancelling. morsel_cancel() ends what a context does, for good: everything that runs or is called
+ * later fails with -ECANCELED within about 0.2 s. Opening alone can be given up from its progress
+ * callback. To cancel one piece of work and not others give it a context of its own: contexts on
+ * one cache directory, also in other processes, share what is kept and what is being fetched.
  *
  * Verification. Bytes are handed out only after a digest anchored in the image's manifest matched;
  * else the call fails with -EBADMSG or -EIO. There is no way to turn that off.
@@ -109,47 +121,69 @@ struct morsel_options {
 	enum morsel_log_level log_level;
 	/** Messages that have no caller to go to. Any thread; one line. NULL = silence. */
 	void (*log)(void *userdata, enum morsel_log_level level, const char *line);
-	/** From the thread that called, about ten times a second. NULL = not wanted. */
-	void (*progress)(void *userdata, const struct morsel_progress *p);
-	void *userdata; /**< for both */
+	/** From the thread that called morsel_image_open(): once at the start of each phase, and
+	 * about ten times a second while layers are fetched. p is valid during the call. A value
+	 * other than 0 gives this opening up: it fails with -ECANCELED, the context goes on.
+	 * NULL = not wanted. */
+	int (*progress)(void *userdata, const struct morsel_progress *p);
+	void *userdata; /**< for both; borrowed */
 };
 
+/** Sets the size and every default. */
 MORSEL_API void morsel_options_init(struct morsel_options *o);
 
+/** A context: a cache directory, connections, credentials, worker threads. */
 struct morsel;
 
-/** Opens the cache (creating it) and prepares connections; dials nothing. o and its strings are
- * copied. */
+/**
+ * Opens the cache (creating it) and prepares connections; dials nothing.
+ *
+ * @param o    from morsel_options_init(); it and its strings are copied
+ * @param ret  the context, for morsel_free()
+ * @param err  what went wrong; may be NULL, here and everywhere
+ * @return 0; -EINVAL for an option's value; -EACCES and other errnos for the cache directory
+ */
 MORSEL_API int morsel_new(const struct morsel_options *o, struct morsel **ret,
 			  struct morsel_error *err);
-/** Images must be closed before. Accepts NULL. */
+/** Ends its threads and connections. Its images must be closed and its mounts ended before.
+ * Accepts NULL. */
 MORSEL_API void morsel_free(struct morsel *m);
-/** Makes running and later calls of this context fail with -ECANCELED soon. Async-signal-safe. */
+/** Makes running and later calls of this context fail with -ECANCELED soon; morsel_mount() unmounts
+ * first. There is no way back. Any thread; async-signal-safe. */
 MORSEL_API void morsel_cancel(struct morsel *m);
 
 /* ---- images --------------------------------------------------------------------------------- */
 
+/** An opened image: its merged index in memory, and a reader of contents. Keeps a tag's image when
+ * the tag moves on. */
 struct morsel_image;
 
 /**
  * Opens an image: resolves the reference, indexes the layers that this cache has not seen (a small
  * read for eStargz, one verified pass over a plain layer), merges them.
  *
- * @param ref  "[docker://][host[:port]/]path[:tag][@digest]" or "oci:DIR[:NAME]"
+ * Blocks while that lasts; the progress callback is called from here.
+ *
+ * @param m    must outlive the image
+ * @param ref  "[docker://][host[:port]/]path[:tag][@digest]", "oci:DIR[:NAME]"; see morsel(1)
+ * @param ret  the image, for morsel_image_close()
+ * @return 0; -EINVAL for a bad reference; -ENOENT, -EACCES and network errors from the registry;
+ *         -EBADMSG, -EPERM, -E2BIG, -ENOTSUP for what it holds; -ECANCELED
  */
 MORSEL_API int morsel_image_open(struct morsel *m, const char *ref, struct morsel_image **ret,
 				 struct morsel_error *err);
-/** Accepts NULL. */
+/** No read, listing or mount of it may run. Accepts NULL. */
 MORSEL_API void morsel_image_close(struct morsel_image *img);
-/** "sha256:...": of the image's manifest. Borrowed. */
+/** "sha256:...": of the image's manifest. Borrowed: valid until the image is closed. */
 MORSEL_API const char *morsel_image_digest(const struct morsel_image *img);
 
+/** What an image says of a file. Owners are numbers of the image, not mapped to anything. */
 struct morsel_stat {
-	uint64_t ino;  /**< for morsel_image_read(); the inode number that a mount shows */
-	uint64_t size; /**< bytes */
-	int64_t mtime_s;
-	uint32_t mtime_ns;
-	uint32_t mode; /**< st_mode with the type bits */
+	uint64_t ino;	   /**< for morsel_image_read(); the inode number that a mount shows */
+	uint64_t size;	   /**< bytes */
+	int64_t mtime_s;   /**< seconds since 1970, may be negative */
+	uint32_t mtime_ns; /**< 0 .. 999,999,999 */
+	uint32_t mode;	   /**< st_mode with the type bits */
 	uint32_t uid, gid;
 	uint32_t nlink;
 	uint32_t rdev_major, rdev_minor;
@@ -157,24 +191,52 @@ struct morsel_stat {
 
 #define MORSEL_NOFOLLOW 1u /**< do not follow a symlink in the last component */
 
-/** Paths have or lack a leading '/'. Symlinks are followed inside the image, at most 40. */
+/**
+ * Looks a path up. Does not fetch: the index is in memory.
+ *
+ * @param path   bytes, with or without a leading '/'; "" is the root. Symlinks are followed inside
+ *               the image, at most 40
+ * @param flags  0 or MORSEL_NOFOLLOW
+ * @return 0; -ENOENT, also when a component is not a directory; -EPERM for too many symlinks;
+ *         -EBADMSG
+ */
 MORSEL_API int morsel_image_stat(struct morsel_image *img, const char *path, unsigned flags,
 				 struct morsel_stat *ret, struct morsel_error *err);
-/** Calls fn for each entry of a directory, without "." and "..", in byte order; a value other than
- * 0 ends the listing and is returned. name is valid during the call. */
+/**
+ * Lists a directory. Does not fetch.
+ *
+ * @param path      as for morsel_image_stat()
+ * @param fn        called from this thread for each entry, without "." and "..", in byte order;
+ * name (at most 255 bytes, of any encoding) and st are valid during the call, st does not follow
+ * symlinks. A value other than 0 ends the listing and is returned: choose a positive one, as
+ * negative ones are errors and fill in err
+ * @param userdata  for fn
+ * @return 0; what fn returned; -ENOENT, -ENOTDIR, -EPERM, -EBADMSG
+ */
 MORSEL_API int morsel_image_list(struct morsel_image *img, const char *path,
 				 int (*fn)(void *userdata, const char *name,
 					   const struct morsel_stat *st),
 				 void *userdata, struct morsel_error *err);
-/** Text of the symlink, terminated. buf of 4096 bytes always suffices; -ERANGE when n does not. */
+/** Text of the symlink with this inode number, terminated with a zero byte. buf has n bytes; 4096
+ * always suffice. 0; -EINVAL: not a symlink; -ERANGE: n is too small; -EBADMSG. */
 MORSEL_API int morsel_image_readlink(struct morsel_image *img, uint64_t ino, char *buf, size_t n,
 				     struct morsel_error *err);
-/** Reads up to n bytes at off; fewer only at the end of the file (*ret_n = 0: at or past it).
- * Blocks while they are fetched. */
+/**
+ * Reads contents of a regular file. Blocks while they are fetched, at most the context's
+ * read_deadline_ns; many threads may read at once, and ask once for what they share.
+ *
+ * @param ino    from struct morsel_stat of this image
+ * @param off    in bytes
+ * @param buf    of n bytes; on failure its contents are undefined
+ * @param ret_n  bytes read: n, or fewer at the end of the file; 0 at or past it
+ * @return 0; -EISDIR, -EINVAL: not a regular file; -EIO, -ETIMEDOUT, -EBADMSG: they can't be had,
+ * or not verified; -ECANCELED
+ */
 MORSEL_API int morsel_image_read(struct morsel_image *img, uint64_t ino, uint64_t off, void *buf,
 				 size_t n, size_t *ret_n, struct morsel_error *err);
 
-/** What the image is, as JSON (see morsel-inspect(1)), without indexing or reading contents. */
+/** What the image is, without indexing or reading contents. *ret_json: one JSON object, see
+ * morsel-inspect(1), for free(3). Errors as for morsel_image_open(). */
 MORSEL_API int morsel_inspect(struct morsel *m, const char *ref, char **ret_json,
 			      struct morsel_error *err);
 
@@ -189,11 +251,12 @@ enum morsel_prefetch {
 };
 
 struct morsel_mount_options {
-	size_t size;
+	size_t size;	  /**< of this struct; set by morsel_mount_options_init() */
 	bool allow_other; /**< other users may look; brings default_permissions */
 	bool suid, dev;	  /**< root only */
 	unsigned threads; /**< 0 = default */
-	/** Called once, when the mount answers. */
+	/** Called once, when the mount answers, from a thread that serves it: must not touch the
+	 * mount's files, nor unmount it, and should return soon. */
 	void (*ready)(void *userdata);
 	void *userdata;
 	unsigned prefetch; /**< of enum morsel_prefetch; 0 = LANDMARK and ORDER */
@@ -201,21 +264,45 @@ struct morsel_mount_options {
 	 * the image is left out. NULL = none. Read when the mount is made. */
 	const char *prefetch_list;
 	uint64_t prefetch_bytes_per_s; /**< at most; 0 = what the link gives while nobody reads */
+	bool no_signals;	       /**< leave SIGINT, SIGTERM and SIGHUP alone */
 };
 
 MORSEL_API void morsel_mount_options_init(struct morsel_mount_options *o);
-/** Mounts and serves, in the calling thread, until the directory is unmounted, SIGINT, SIGTERM or
- * SIGHUP comes, or morsel_cancel() is called. o may be NULL. */
+/**
+ * Mounts and serves, in the calling thread and some of its own, until the directory is unmounted
+ * (by anybody, also by morsel_umount() in another thread), morsel_cancel() is called, or, without
+ * no_signals, SIGINT, SIGTERM or SIGHUP comes. These three are blocked in the calling thread
+ * meanwhile and restored at the end; in a program with other threads block them there too, or set
+ * no_signals. When it returns, nothing is mounted any more; what was in use has been detached.
+ *
+ * The threads of a program that serves a mount must not wait for each other through it.
+ *
+ * @param img  must stay open meanwhile; it can be read, and mounted elsewhere, at the same time
+ * @param dir  an existing directory
+ * @param o    from morsel_mount_options_init(), or NULL
+ * @return 0 when it was unmounted or a signal came; -ECANCELED; -EBUSY: an image is mounted there;
+ *         -ENOTDIR, -EACCES, -EPERM, -ENODEV: it can't be mounted on
+ */
 MORSEL_API int morsel_mount(struct morsel_image *img, const char *dir,
 			    const struct morsel_mount_options *o, struct morsel_error *err);
-/** Unmounts and waits until the server has ended. lazy: even when in use. */
+/**
+ * Unmounts an image that this or another process mounted, and waits, at most 15 s, until its server
+ * has ended (when this process serves it: until morsel_mount() is about to return).
+ *
+ * @param lazy  detach it also when it is in use, and do not wait
+ * @return 0; -ENOENT: no image of ours is mounted there; -EBUSY; -EPERM; -ETIMEDOUT
+ */
 MORSEL_API int morsel_umount(const char *dir, bool lazy, struct morsel_error *err);
-/** What a mount has done so far, as JSON (see morsel-stat(1)). Only for its owner, and root. */
+/** What a mount has done so far. *ret_json: one JSON object, see morsel-stat(1), for free(3). Asks
+ * the server, never the directory. 0; -ENOENT: no mount of ours; -EACCES: another user's;
+ * -ENOTCONN: its server is dead; -ETIMEDOUT: it does not answer for 5 s. */
 MORSEL_API int morsel_mount_stat(const char *dir, char **ret_json, struct morsel_error *err);
 
 /* ---- the cache ------------------------------------------------------------------------------ */
 
-/** Directory, limit, use by kind; as JSON. */
+/* All of these are safe while other processes use the cache. JSON is for free(3). */
+
+/** Directory, limit, use by kind; as one JSON object. */
 MORSEL_API int morsel_cache_info(struct morsel *m, char **ret_json, struct morsel_error *err);
 /** Every item; as JSON. */
 MORSEL_API int morsel_cache_list(struct morsel *m, char **ret_json, struct morsel_error *err);

@@ -52,7 +52,7 @@ static void bar_draw(struct bar *b, const struct morsel_progress *p, double elap
 	atomic_store(&b->drawn, true);
 }
 
-static void progress_show(void *userdata, const struct morsel_progress *p)
+static int progress_show(void *userdata, const struct morsel_progress *p)
 {
 	struct cli *c = userdata;
 	struct bar *b = c->progress_state;
@@ -62,6 +62,7 @@ static void progress_show(void *userdata, const struct morsel_progress *p)
 		b->start_s = now;
 	if (now - b->start_s >= SHOW_AFTER_S)
 		bar_draw(b, p, now - b->start_s);
+	return 0;
 }
 
 void progress_init(struct cli *c)

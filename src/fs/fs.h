@@ -26,6 +26,8 @@ struct fs_params {
 	/* Answers a control request ("stat"): JSON text, freed by the caller; NULL = no memory. */
 	char *(*control)(void *userdata, const char *request);
 	void *control_userdata;
+	int cancel_fd;	 /* borrowed: ends fs_serve() when it is readable; 0 = none */
+	bool no_signals; /* SIGINT, SIGTERM and SIGHUP are left to others */
 };
 
 struct fs;

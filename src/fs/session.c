@@ -264,20 +264,21 @@ static void *serve_thread(void *arg)
 	return NULL;
 }
 
-/* Until a signal, fs_stop() or the end of the mount. */
+/* Until a signal (-1: none counts), fs_stop(), cancel_fd or the end of the mount. */
 static void signals_wait(struct fs *f, int signal_fd)
 {
-	struct pollfd fds[3] = {{.fd = signal_fd, .events = POLLIN},
+	struct pollfd fds[4] = {{.fd = signal_fd, .events = POLLIN},
 				{.fd = f->stop_fd, .events = POLLIN},
+				{.fd = f->p.cancel_fd ? f->p.cancel_fd : -1, .events = POLLIN},
 				{.fd = f->watch_fd, .events = POLLIN}};
 	bool watching = false;
 
-	while (!fds[0].revents && !fds[1].revents) {
+	while (!fds[0].revents && !fds[1].revents && !fds[2].revents) {
 		uint64_t n;
 
-		if (poll(fds, 3, watching ? FS_WATCH_MS : -1) < 0 && errno != EINTR)
+		if (poll(fds, 4, watching ? FS_WATCH_MS : -1) < 0 && errno != EINTR)
 			return;
-		if (fds[2].revents && read(f->watch_fd, &n, sizeof(n)) < 0)
+		if (fds[3].revents && read(f->watch_fd, &n, sizeof(n)) < 0)
 			errno = 0;
 		watching = fs_watch(f);
 	}
@@ -342,18 +343,20 @@ int fs_serve(struct fs *f, void (*ready)(void *userdata), void *userdata, struct
 		.f = f, .lock = PTHREAD_MUTEX_INITIALIZER, .wanted = PTHREAD_COND_INITIALIZER};
 	unsigned n = f->p.threads ? f->p.threads : THREADS_DEFAULT;
 	sigset_t old;
-	int signal_fd, r;
+	int signal_fd = -1, r = 0;
 
 	f->ready = ready;
 	f->ready_userdata = userdata;
-	signal_fd = signals_take(&old);
-	r = signal_fd < 0 ? signal_fd
-			  : threads_run(&s, n > THREADS_MAX ? THREADS_MAX : n, signal_fd);
+	if (!f->p.no_signals)
+		r = signal_fd = signals_take(&old);
+	if (r >= 0)
+		r = threads_run(&s, n > THREADS_MAX ? THREADS_MAX : n, signal_fd);
 	parked_end(f);
 	session_close(f);
 	control_stop(f->control); /* last: its end tells who waits that we are gone */
 	f->control = NULL;
-	signals_give_back(signal_fd, &old);
+	if (!f->p.no_signals)
+		signals_give_back(signal_fd, &old);
 	if (r < 0)
 		return error_set_errno(err, r, "serving %s ended", f->path);
 	return 0;

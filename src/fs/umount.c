@@ -23,8 +23,8 @@ static bool wait_for(int fd, uint64_t ns)
 	return false;
 }
 
-/* The process behind a socket, -1 when we can't see it. It listens still once we have its pidfd,
- * so that its number was not given away in between. */
+/* The process behind a socket, -1 when we can't see it, or it is this one. It listens still once we
+ * have its pidfd, so that its number was not given away in between. */
 static int server_process(int socket_fd)
 {
 	struct pollfd p = {.fd = socket_fd, .events = POLLIN};
@@ -32,7 +32,8 @@ static int server_process(int socket_fd)
 	socklen_t len = sizeof(peer);
 	int fd = -1;
 
-	if (getsockopt(socket_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) >= 0 && peer.pid > 0)
+	if (getsockopt(socket_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) >= 0 && peer.pid > 0 &&
+	    peer.pid != getpid())
 		fd = (int)syscall(SYS_pidfd_open, peer.pid, 0);
 	if (fd >= 0 && poll(&p, 1, 0))
 		closep(&fd);

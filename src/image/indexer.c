@@ -11,44 +11,15 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "image/indexer_path.h"
+
 #define SEND_BUFFER (1 << 20)
-#define HELPER "morsel-indexer"
 
 struct indexer {
 	pid_t pid;
 	int in_fd;  /* our end of the helper's stdin; -1 when closed */
 	int err_fd; /* its stderr */
 };
-
-/* Beside the running program (a build tree, a copied pair), else where it is installed. */
-static int helper_find(const char *given, char path[PATH_MAX], struct error *err)
-{
-	char self[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *slash;
-
-	if (given) {
-		snprintf(path, PATH_MAX, "%s", given);
-		return 0;
-	}
-	if (n > 0) {
-		self[n] = 0;
-		slash = strrchr(self, '/');
-		if (slash && (size_t)(slash - self) + sizeof("/" HELPER) < PATH_MAX) {
-			memcpy(path, self, (size_t)(slash - self));
-			strcpy(path + (slash - self), "/" HELPER);
-			if (!access(path, X_OK))
-				return 0;
-		}
-	}
-	snprintf(path, PATH_MAX, "%s", MORSEL_LIBEXEC_DIR "/" HELPER);
-	if (!access(path, X_OK))
-		return 0;
-	return error_set(err, -ENOENT,
-			 "the program " HELPER " is neither beside morsel nor in %s; "
-			 "reinstall morsel",
-			 MORSEL_LIBEXEC_DIR);
-}
 
 struct spawn_fds {
 	int in, data, table, err; /* the helper's ends */
@@ -134,14 +105,15 @@ int indexer_start(const struct indexer_params *p, struct indexer **ret, struct e
 	_cleanup_(indexer_freep) struct indexer *ix = calloc(1, sizeof(*ix));
 	_cleanup_(spawn_fds_fini) struct spawn_fds fds = {-1, -1, -1, -1};
 	char path[PATH_MAX], format[24], blob[24], end[24], entries[24];
-	char *argv[] = {(char *)HELPER, format, blob, end, entries, NULL};
+	char *argv[] = {(char *)INDEXER_NAME, format, blob, end, entries, NULL};
 	int r;
 
 	if (!ix)
 		return -ENOMEM;
 	ix->in_fd = ix->err_fd = -1;
-	r = helper_find(p->helper_path, path, err);
-	if (r < 0)
+	if (p->helper_path)
+		snprintf(path, sizeof(path), "%s", p->helper_path);
+	else if ((r = indexer_path_find(path, err)) < 0)
 		return r;
 	snprintf(format, sizeof(format), "%d", (int)p->format);
 	snprintf(blob, sizeof(blob), "%llu", (unsigned long long)p->blob_bytes);

@@ -26,7 +26,7 @@ struct indexer_params {
 	uint64_t blob_bytes, data_end, max_entries;
 	int data_fd;  /* borrowed; -1 for TOC formats */
 	int table_fd; /* borrowed; opened read-write by the caller, who maps it afterwards */
-	const char *helper_path; /* NULL: installed place, or beside the running program */
+	const char *helper_path; /* NULL: image/indexer_path.h says where */
 };
 
 struct indexer;

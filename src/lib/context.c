@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib/context.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 
 static_assert((int)MORSEL_LOG_ERROR == (int)LOG_ERROR && (int)MORSEL_LOG_TRACE == (int)LOG_TRACE,
 	      "the public log levels are the internal ones");
@@ -67,6 +69,14 @@ static int options_copy(struct morsel *m, const struct morsel_options *o, struct
 	return option_strdup(&m->o.authfile);
 }
 
+static int cancel_open(void)
+{
+	_cleanup_(closep) int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	return high < 0 ? -errno : high;
+}
+
 static int context_open(struct morsel *m, struct error *err)
 {
 	struct registry_options ro = {
@@ -88,6 +98,9 @@ static int context_open(struct morsel *m, struct error *err)
 	};
 	int r;
 
+	m->cancel_fd = cancel_open();
+	if (m->cancel_fd < 0)
+		return error_set_errno(err, m->cancel_fd, "can't make an event descriptor");
 	if (m->o.platform)
 		r = platform_parse(m->o.platform, &m->platform, err);
 	else {
@@ -140,10 +153,17 @@ void morsel_free(struct morsel *m)
 	free((char *)m->o.cache_dir);
 	free((char *)m->o.platform);
 	free((char *)m->o.authfile);
+	if (m->cancel_fd > 0)
+		close(m->cancel_fd);
 	free(m);
 }
 
 void morsel_cancel(struct morsel *m)
 {
+	uint64_t one = 1;
+	int e = errno;
+
 	atomic_store_explicit(&m->cancelled, true, memory_order_relaxed);
+	if (write(m->cancel_fd, &one, sizeof(one)) < 0) /* full: it is readable already */
+		errno = e;
 }

@@ -26,6 +26,7 @@ struct morsel {
 	struct work_pool *pool; /* fetches and disk waits of all images */
 	struct platform platform;
 	atomic_bool cancelled;
+	int cancel_fd; /* eventfd, never 0: readable once cancelled */
 };
 
 /* Copies an internal error to the public one; returns r. For the end of every public function. */

@@ -140,7 +140,9 @@ static int image_open(struct morsel_image *img, const char *ref, struct error *e
 {
 	int r;
 
-	r = image_resolve(img->m, ref, &img->rv, err);
+	r = progress_report(img->m, "resolve", &img->index_cost, err);
+	if (r >= 0)
+		r = image_resolve(img->m, ref, &img->rv, err);
 	if (r < 0)
 		return r;
 	digest_format(&img->rv.digest, img->digest);
@@ -148,6 +150,8 @@ static int image_open(struct morsel_image *img, const char *ref, struct error *e
 	if (!img->layers)
 		return -ENOMEM;
 	r = layers_open(img->m, &img->rv, img->layers, &img->index_cost, err);
+	if (r >= 0)
+		r = progress_report(img->m, "merge", &img->index_cost, err);
 	if (r >= 0)
 		r = image_map_open(img, err);
 	if (r >= 0)

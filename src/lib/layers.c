@@ -47,22 +47,27 @@ static void index_job_run(void *arg)
 	pthread_mutex_unlock(&ix->lock);
 }
 
-static void progress_show(struct indexing *ix)
+int progress_report(struct morsel *m, const char *phase, const struct index_progress *progress,
+		    struct error *err)
 {
-	struct morsel_progress p = {
-		.phase = "index",
-		.done_bytes = atomic_load(&ix->progress->done_bytes),
-		.total_bytes = atomic_load(&ix->progress->total_bytes),
-		.layers_done = atomic_load(&ix->progress->layers_done),
-		.layers_total = atomic_load(&ix->progress->layers_total),
+	const struct morsel_progress p = {
+		.phase = phase,
+		.done_bytes = atomic_load(&progress->done_bytes),
+		.total_bytes = atomic_load(&progress->total_bytes),
+		.layers_done = atomic_load(&progress->layers_done),
+		.layers_total = atomic_load(&progress->layers_total),
 	};
 
-	if (ix->m->o.progress)
-		ix->m->o.progress(ix->m->o.userdata, &p);
+	if (m->o.progress && m->o.progress(m->o.userdata, &p))
+		return error_set(err, -ECANCELED, "given up by the caller");
+	return context_check(m, err);
 }
 
-static void indexing_wait(struct indexing *ix)
+/* Also when nobody wants the result any more: -ECANCELED. */
+static int indexing_wait(struct indexing *ix, struct error *err)
 {
+	int r = 0;
+
 	pthread_mutex_lock(&ix->lock);
 	while (ix->running) {
 		struct timespec ts;
@@ -71,13 +76,15 @@ static void indexing_wait(struct indexing *ix)
 		ts.tv_sec = (time_t)(at / NS_PER_S);
 		ts.tv_nsec = (long)(at % NS_PER_S);
 		pthread_cond_clockwait(&ix->done, &ix->lock, CLOCK_MONOTONIC, &ts);
-		if (atomic_load(&ix->m->cancelled))
-			atomic_store(&ix->stop, true);
 		pthread_mutex_unlock(&ix->lock);
-		progress_show(ix);
+		if (!r)
+			r = progress_report(ix->m, "index", ix->progress, err);
+		if (r < 0)
+			atomic_store(&ix->stop, true);
 		pthread_mutex_lock(&ix->lock);
 	}
 	pthread_mutex_unlock(&ix->lock);
+	return r;
 }
 
 int layer_lookup(struct morsel *m, struct image_layer *l, struct error *err)
@@ -154,12 +161,12 @@ static int missing_index(struct morsel *m, struct resolved *rv, struct image_lay
 	pthread_mutex_init(&ix.lock, NULL);
 	pthread_cond_init(&ix.done, NULL);
 	indexing_start(&ix, pool, layers, jobs, n);
-	indexing_wait(&ix);
+	r = indexing_wait(&ix, err);
 	work_pool_free(pool);
 	pthread_cond_destroy(&ix.done);
 	pthread_mutex_destroy(&ix.lock);
-	if (atomic_load(&m->cancelled))
-		return error_set(err, -ECANCELED, "interrupted while layers were being fetched");
+	if (r < 0)
+		return r;
 	if (ix.result < 0 && ix.err.code)
 		return error_set(err, ix.result, "%s", ix.err.text);
 	return ix.result;

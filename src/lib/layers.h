@@ -26,6 +26,10 @@ struct index_progress {
 	_Atomic uint64_t requests, wire_bytes; /* what indexing cost */
 };
 
+/* Tells the caller's callback. -ECANCELED: it, or morsel_cancel(), wants an end. */
+int progress_report(struct morsel *m, const char *phase, const struct index_progress *progress,
+		    struct error *err);
+
 /* layers: zeroed, as many as the manifest has. fini also after an error. */
 int layers_open(struct morsel *m, struct resolved *rv, struct image_layer *layers,
 		struct index_progress *progress, struct error *err);

@@ -138,6 +138,8 @@ int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_
 		.threads = own.threads,
 		.control = mount_report,
 		.control_userdata = &mc,
+		.cancel_fd = img->m->cancel_fd,
+		.no_signals = own.no_signals,
 	};
 	r = context_check(img->m, &err);
 	if (r >= 0 && own.prefetch_list)
@@ -148,6 +150,8 @@ int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_
 		r = mount_prefetch(img, &own, &list, &prefetch);
 	if (r >= 0)
 		r = fs_serve(fs, own.ready ? own.ready : ready_ignore, own.userdata, &err);
+	if (r >= 0)
+		r = context_check(img->m, &err);
 	return error_publish(r, &err, ret_err);
 }
 
