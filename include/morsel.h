@@ -165,7 +165,8 @@ struct morsel_image;
  * Blocks while that lasts; the progress callback is called from here.
  *
  * @param m    must outlive the image
- * @param ref  "[docker://][host[:port]/]path[:tag][@digest]", "oci:DIR[:NAME]"; see morsel(1)
+ * @param ref  "[docker://][host[:port]/]path[:tag][@digest]", "oci:DIR[:NAME]",
+ *             "oci-archive:FILE[:NAME]" or "docker-archive:FILE[:NAME]"; see morsel(1)
  * @param ret  the image, for morsel_image_close()
  * @return 0; -EINVAL for a bad reference; -ENOENT, -EACCES and network errors from the registry;
  *         -EBADMSG, -EPERM, -E2BIG, -ENOTSUP for what it holds; -ECANCELED

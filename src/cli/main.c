@@ -63,7 +63,8 @@ static void help_all(FILE *f)
 	      f);
 	for (size_t i = 0; i < N_VERBS; i++)
 		fprintf(f, "  %-8s %s\n", verbs[i].name, verbs[i].summary);
-	fputs("\nREF is [docker://][host[:port]/]path[:tag][@digest] or oci:DIR[:NAME].\n"
+	fputs("\nREF is [docker://][host[:port]/]path[:tag][@digest], oci:DIR[:NAME],\n"
+	      "oci-archive:FILE[:NAME] or docker-archive:FILE[:NAME].\n"
 	      "\"morsel help VERB\" shows a verb's options.\n",
 	      f);
 }

@@ -9,8 +9,9 @@ static int toc_ref(const struct ref *image, struct ref **ret, struct error *err)
 	_cleanup_(buf_fini) struct buf text = BUF_INIT;
 	int r;
 
-	if (image->kind == REF_LAYOUT)
-		r = buf_printf(&text, "oci:%s:%s" EXTERNAL_TOC_TAG_SUFFIX, image->path, image->tag);
+	if (image->kind != REF_REGISTRY)
+		r = buf_printf(&text, "%s%s:%s" EXTERNAL_TOC_TAG_SUFFIX, ref_scheme(image),
+			       image->path, image->tag);
 	else
 		r = buf_printf(&text, "%s/%s:%s" EXTERNAL_TOC_TAG_SUFFIX, image->host, image->path,
 			       image->tag);

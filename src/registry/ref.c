@@ -227,8 +227,25 @@ static int registry_parse(char *rest, struct ref *ref, struct error *err)
 	return why ? bad(err, ref->text, why) : 0;
 }
 
-/* rest is a scratch copy of the text behind "oci:". */
-static int layout_parse(char *rest, struct ref *ref, struct error *err)
+static const struct {
+	const char *text;
+	enum ref_kind kind;
+} schemes[] = {
+	{"oci:", REF_LAYOUT},
+	{"oci-archive:", REF_OCI_ARCHIVE},
+	{"docker-archive:", REF_DOCKER_ARCHIVE},
+};
+
+const char *ref_scheme(const struct ref *ref)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++)
+		if (schemes[i].kind == ref->kind)
+			return schemes[i].text;
+	return "";
+}
+
+/* rest is a scratch copy of the text behind the scheme. */
+static int local_parse(char *rest, struct ref *ref, struct error *err)
 {
 	char *at = strrchr(rest, '@'), *colon;
 
@@ -241,12 +258,15 @@ static int layout_parse(char *rest, struct ref *ref, struct error *err)
 	if (colon) {
 		*colon = 0;
 		if (!colon[1])
-			return bad(err, ref->text, "the name after the directory is empty");
+			return bad(err, ref->text,
+				   ref->kind == REF_LAYOUT ? "the name after the directory is empty"
+							   : "the name after the file is empty");
 		ref->tag = strdup(colon + 1);
 	}
 	if (!*rest)
-		return bad(err, ref->text, "oci: wants a directory");
-	ref->kind = REF_LAYOUT;
+		return bad(err, ref->text,
+			   ref->kind == REF_LAYOUT ? "oci: wants a directory"
+						   : "an archive is a file; there is none in it");
 	ref->path = strdup(rest);
 	if (!ref->path || (colon && !ref->tag))
 		return error_set_errno(err, -ENOMEM, "image reference");
@@ -270,8 +290,11 @@ int ref_parse(const char *text, struct ref **ret, struct error *err)
 	for (size_t i = 0; i < n; i++)
 		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
 			return bad(err, text, "control characters are not allowed");
-	if (!strncmp(scratch, "oci:", 4))
-		r = layout_parse(scratch + 4, ref, err);
+	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++)
+		if (!strncmp(scratch, schemes[i].text, strlen(schemes[i].text)))
+			ref->kind = schemes[i].kind;
+	if (ref->kind != REF_REGISTRY)
+		r = local_parse(scratch + strlen(ref_scheme(ref)), ref, err);
 	else
 		r = registry_parse(scratch + (strncmp(scratch, "docker://", 9) ? 0 : 9), ref, err);
 	if (r < 0)
@@ -286,8 +309,9 @@ int ref_format(const struct ref *ref, struct buf *buf)
 
 	if (ref->has_digest)
 		digest_format(&ref->digest, digest);
-	return buf_printf(buf, "%s%s%s%s%s%s%s", ref->kind == REF_LAYOUT ? "oci:" : ref->host,
-			  ref->kind == REF_LAYOUT ? "" : "/", ref->path, ref->tag ? ":" : "",
+	return buf_printf(buf, "%s%s%s%s%s%s%s",
+			  ref->kind == REF_REGISTRY ? ref->host : ref_scheme(ref),
+			  ref->kind == REF_REGISTRY ? "/" : "", ref->path, ref->tag ? ":" : "",
 			  ref->tag ? ref->tag : "", ref->has_digest ? "@" : "", digest);
 }
 

@@ -4,6 +4,8 @@
  *
  *   [docker://][host[:port]/]path[:tag][@digest]      a registry
  *   oci:DIR[:NAME][@digest]                           an OCI image layout directory
+ *   oci-archive:FILE[:NAME][@digest]                  a tar file of one
+ *   docker-archive:FILE[:REF][@digest]                what docker save wrote
  *
  * The grammar is Docker's (distribution/reference): a first component is a host only when it has a
  * '.' or ':', is exactly "localhost", or has an upper-case letter; else the host is docker.io, and
@@ -18,7 +20,7 @@
 #include "base/buf.h"
 #include "base/digest.h"
 
-enum ref_kind { REF_REGISTRY, REF_LAYOUT };
+enum ref_kind { REF_REGISTRY, REF_LAYOUT, REF_OCI_ARCHIVE, REF_DOCKER_ARCHIVE };
 
 struct ref {
 	enum ref_kind kind;
@@ -27,8 +29,8 @@ struct ref {
 	char *text;	/* verbatim, as typed: what mount tables show */
 	char *host;	/* REF_REGISTRY: "docker.io", "localhost:5000", "[::1]:5000" */
 	char *api_host; /* the same, but "registry-1.docker.io" for docker.io */
-	char *path;	/* REF_REGISTRY: repository "library/alpine"; REF_LAYOUT: directory */
-	char *tag;	/* NULL when absent; REF_LAYOUT: the name after the directory, or NULL */
+	char *path;	/* REF_REGISTRY: repository "library/alpine"; else directory or file */
+	char *tag;	/* NULL when absent; on disk: the name after the directory or file */
 };
 
 /* -EINVAL with a text that quotes the reference and says what is wrong with it. Fuzzed. */
@@ -36,6 +38,8 @@ int ref_parse(const char *text, struct ref **ret, struct error *err);
 /* Complete and normalised: "docker.io/library/alpine:latest@sha256:...", "oci:dir:name".
  * Appended to buf. */
 int ref_format(const struct ref *ref, struct buf *buf);
+/* "oci:", "oci-archive:", "docker-archive:"; "" for a registry. */
+const char *ref_scheme(const struct ref *ref);
 void ref_free(struct ref *ref);
 DEFINE_CLEANUP(struct ref *, ref_free)
 

@@ -5,8 +5,16 @@
 
 int source_open(struct registry *r, const struct ref *ref, struct source **ret, struct error *err)
 {
-	return ref->kind == REF_LAYOUT ? source_layout_open(r, ref, ret, err)
-				       : source_registry_open(r, ref, ret, err);
+	switch (ref->kind) {
+	case REF_LAYOUT:
+	case REF_OCI_ARCHIVE:
+		return source_layout_open(r, ref, ret, err);
+	case REF_DOCKER_ARCHIVE:
+		return source_docker_open(r, ref, ret, err);
+	case REF_REGISTRY:
+		break;
+	}
+	return source_registry_open(r, ref, ret, err);
 }
 
 void source_close(struct source *s)

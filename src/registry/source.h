@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where an image comes from: a repository of a registry, or an OCI layout directory, behind one
- * set of verbs. struct registry is what all sources of a process share: connections, credentials,
- * tokens, what is known of hosts.
+ * Where an image comes from: a repository of a registry, an OCI layout (a directory or a tar file
+ * of one), or what docker save wrote, behind one set of verbs. struct registry is what all sources
+ * of a process share: connections, credentials, tokens, what is known of hosts.
  *
  * Delivers bytes and verifies documents against the digest they were asked by; does not know what
  * a manifest means, does not cache on disk (the caller does).

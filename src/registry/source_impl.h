@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the two kinds of sources share: a table of verbs, and the registry they came from. */
+/* What the kinds of sources share: a table of verbs, and the registry they came from. */
 #ifndef MORSEL_REGISTRY_SOURCE_IMPL_H
 #define MORSEL_REGISTRY_SOURCE_IMPL_H
 
@@ -27,6 +27,8 @@ struct source {
 };
 
 int source_layout_open(struct registry *r, const struct ref *ref, struct source **ret,
+		       struct error *err);
+int source_docker_open(struct registry *r, const struct ref *ref, struct source **ret,
 		       struct error *err);
 int source_registry_open(struct registry *r, const struct ref *ref, struct source **ret,
 			 struct error *err);

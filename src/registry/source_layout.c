@@ -1,32 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An OCI image layout directory as a source: oci-layout, index.json, blobs/<algorithm>/<hex>.
- * Only regular files are opened, and no symlink of a blob's name is followed.
+ * An OCI image layout as a source: oci-layout, index.json, blobs/<algorithm>/<hex>, in a directory
+ * or in a tar file of one. Only regular files are opened, and no symlink of a blob's name is
+ * followed in a directory.
  */
 #include "registry/source_impl.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "base/json.h"
-
-#define READ_BYTES (256u << 10)
+#include "registry/blob_file.h"
 
 struct source_layout {
 	struct source source;
 	const struct seam *seam;
-	int dir_fd;
-	char *dir;
+	struct files *files;
 	char *name; /* wanted, or NULL: the only one */
-};
-
-struct blob_layout {
-	struct blob blob;
-	const struct seam *seam;
-	int fd;
-	char name[DIGEST_TEXT_MAX];
+	bool is_archive;
 };
 
 static struct source_layout *layout_of(struct source *s)
@@ -34,51 +25,37 @@ static struct source_layout *layout_of(struct source *s)
 	return (struct source_layout *)s;
 }
 
-static int blob_file_open(struct source_layout *l, const struct digest *d, uint64_t *ret_size,
-			  struct error *err)
+static int blob_find(struct source_layout *l, const struct digest *d, struct file_place *ret,
+		     struct error *err)
 {
 	char hex[DIGEST_TEXT_MAX], path[DIGEST_TEXT_MAX + 32];
-	_cleanup_(closep) int fd = -1;
-	struct stat st;
+	int r;
 
 	digest_format_hex(d, hex);
 	snprintf(path, sizeof(path), "blobs/%s/%s", digest_algo_name(d->algo), hex);
-	fd = l->seam->openat(l->seam, l->dir_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
-	if (fd == -ENOENT)
-		return error_set(err, fd, "%s: the layout has no blob %s:%s", l->source.name,
+	r = files_find(l->files, path, ret, err);
+	if (r == -ENOENT)
+		return error_set(err, r, "%s: the layout has no blob %s:%s", l->source.name,
 				 digest_algo_name(d->algo), hex);
-	if (fd < 0)
-		return error_set_errno(err, fd, "%s: can't open %s", l->source.name, path);
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return error_set(err, -EBADMSG, "%s: %s is not a regular file", l->source.name,
-				 path);
-	*ret_size = (uint64_t)st.st_size;
-	return steal_fd(&fd);
+	return r;
 }
 
 static int blob_file_read(struct source_layout *l, const struct digest *d, int64_t size,
 			  size_t max_bytes, struct buf *ret, struct error *err)
 {
-	_cleanup_(closep) int fd = -1;
-	uint64_t have;
-	int r;
+	struct file_place p = {.fd = -1};
+	int r = blob_find(l, d, &p, err);
 
-	fd = blob_file_open(l, d, &have, err);
-	if (fd < 0)
-		return fd;
-	if (size >= 0 && (uint64_t)size != have)
-		return error_set(err, -EBADMSG,
-				 "%s: a blob has %llu bytes, its descriptor says %lld",
-				 l->source.name, (unsigned long long)have, (long long)size);
-	if (have > max_bytes)
-		return error_set(err, -E2BIG, "%s: a document of %llu bytes, the limit is %zu",
-				 l->source.name, (unsigned long long)have, max_bytes);
-	r = buf_reserve(ret, have);
-	if (r >= 0)
-		r = seam_pread_full(l->seam, fd, ret->data, have, 0);
 	if (r < 0)
-		return error_set_errno(err, r, "%s: can't read a blob", l->source.name);
-	ret->len = have;
+		return r;
+	if (size >= 0 && (uint64_t)size != p.size)
+		r = error_set(err, -EBADMSG, "%s: a blob has %llu bytes, its descriptor says %lld",
+			      l->source.name, (unsigned long long)p.size, (long long)size);
+	else
+		r = file_place_read(l->seam, &p, max_bytes, ret, l->source.name, "a blob", err);
+	close(p.fd);
+	if (r < 0)
+		return r;
 	return document_verify(l->source.name, "a document's digest", ret->data, ret->len, d, err);
 }
 
@@ -94,6 +71,17 @@ static int layout_manifest(struct source *s, const struct digest *d, int64_t siz
 }
 
 /* ---- index.json ---- */
+
+static int document_load(struct source_layout *l, const char *name, size_t max_bytes, json_t **ret,
+			 struct error *err)
+{
+	_cleanup_(buf_fini) struct buf text = BUF_INIT;
+	int r = files_read(l->files, name, max_bytes, &text, err);
+
+	if (r < 0)
+		return error_set_errno(err, r, "%s: can't read %s", l->source.name, name);
+	return json_parse(text.data, text.len, max_bytes, name, ret, err);
+}
 
 static const char *entry_name(const json_t *entry)
 {
@@ -116,7 +104,7 @@ static int entry_missing(struct source_layout *l, const json_t *manifests, struc
 	if (!l->name)
 		return error_set(
 			err, json_array_size(manifests) ? -EINVAL : -ENOENT,
-			"%s: the layout holds %zu images; name one of them: oci:DIR:NAME (%s)",
+			"%s: the layout holds %zu images; name one of them behind a ':' (%s)",
 			l->source.name, json_array_size(manifests), buf_str(&names));
 	return error_set(err, -ENOENT, "%s: the layout has no image \"%s\"; it has: %s",
 			 l->source.name, l->name, names.len ? buf_str(&names) : "none with a name");
@@ -148,20 +136,13 @@ static int entry_find(struct source_layout *l, const json_t *index, const json_t
 static int layout_resolve(struct source *s, struct source_document *ret, struct error *err)
 {
 	struct source_layout *l = layout_of(s);
-	_cleanup_(freep) char *text = NULL;
 	_cleanup_(json_decrefp) json_t *index = NULL;
 	const char *digest, *type = NULL;
 	const json_t *entry = NULL;
 	struct digest d;
 	int64_t size = -1;
-	size_t n;
-	int r = seam_read_file(l->seam, l->dir_fd, "index.json", DOCUMENT_MAX, &text, &n);
+	int r = document_load(l, "index.json", DOCUMENT_MAX, &index, err);
 
-	if (r == -ENODATA)
-		r = -EBADMSG;
-	if (r < 0)
-		return error_set_errno(err, r, "%s: can't read index.json", l->source.name);
-	r = json_parse(text, n, DOCUMENT_MAX, "index.json", &index, err);
 	if (r >= 0)
 		r = entry_find(l, index, &entry, err);
 	if (r < 0)
@@ -190,16 +171,12 @@ static int layout_small_blob(struct source *s, const struct digest *d, int64_t s
 static int layout_tags(struct source *s, char ***ret, struct error *err)
 {
 	struct source_layout *l = layout_of(s);
-	_cleanup_(freep) char *text = NULL;
 	_cleanup_(json_decrefp) json_t *index = NULL;
 	json_t *manifests = NULL, *e;
 	char **tags;
-	size_t n, i, count = 0;
-	int r = seam_read_file(l->seam, l->dir_fd, "index.json", DOCUMENT_MAX, &text, &n);
+	size_t i, count = 0;
+	int r = document_load(l, "index.json", DOCUMENT_MAX, &index, err);
 
-	if (r < 0)
-		return error_set_errno(err, r, "%s: can't read index.json", l->source.name);
-	r = json_parse(text, n, DOCUMENT_MAX, "index.json", &index, err);
 	if (r >= 0)
 		r = json_get_array(index, "manifests", "index.json", &manifests, err);
 	if (r < 0)
@@ -208,84 +185,35 @@ static int layout_tags(struct source *s, char ***ret, struct error *err)
 	if (!tags)
 		return -ENOMEM;
 	json_array_foreach (manifests, i, e)
-		if (entry_name(e))
-			tags[count++] = strdup(entry_name(e));
+		if (entry_name(e) && (tags[count] = strdup(entry_name(e))))
+			count++;
 	*ret = tags;
 	return 0;
 }
 
 /* ---- blobs ---- */
 
-static int blob_layout_read(struct blob *b, uint64_t off, uint64_t len,
-			    const struct blob_read_options *o, blob_sink_fn sink, void *userdata,
-			    struct error *err)
-{
-	struct blob_layout *l = (struct blob_layout *)b;
-	_cleanup_(freep) uint8_t *buf = malloc(READ_BYTES);
-	int r = 0;
-
-	if (!buf)
-		return -ENOMEM;
-	while (len && r >= 0) {
-		size_t n = min_u64(len, READ_BYTES);
-
-		if (o->cancel && atomic_load(o->cancel))
-			return error_set(err, -ECANCELED, "interrupted");
-		r = seam_pread_full(l->seam, l->fd, buf, n, off);
-		if (r < 0)
-			return error_set_errno(err, r == -ENODATA ? -EBADMSG : r,
-					       "blob %s: can't read the layout", l->name);
-		if (o->cost)
-			o->cost->wire_bytes += n;
-		r = sink(userdata, buf, n);
-		off += n;
-		len -= n;
-	}
-	return r;
-}
-
-static void blob_layout_close(struct blob *b)
-{
-	struct blob_layout *l = (struct blob_layout *)b;
-
-	closep(&l->fd);
-	free(l);
-}
-
 static int layout_blob(struct source *s, const struct digest *d, uint64_t size, struct blob **ret,
 		       struct error *err)
 {
-	static const struct blob_ops ops = {.read = blob_layout_read, .close = blob_layout_close};
 	struct source_layout *l = layout_of(s);
-	struct blob_layout *b;
-	uint64_t have;
-	int fd = blob_file_open(l, d, &have, err);
+	struct file_place p = {.fd = -1};
+	int r = blob_find(l, d, &p, err);
 
-	if (fd < 0)
-		return fd;
-	b = calloc(1, sizeof(*b));
-	if (!b || have != size) {
-		free(b);
-		close(fd);
-		if (have == size)
-			return -ENOMEM;
-		return error_set(
-			err, -EBADMSG, "%s: a blob has %llu bytes, its descriptor says %llu",
-			l->source.name, (unsigned long long)have, (unsigned long long)size);
-	}
-	*b = (struct blob_layout){
-		.blob = {.ops = &ops, .size = size, .digest = *d}, .seam = l->seam, .fd = fd};
-	digest_format(d, b->name);
-	*ret = &b->blob;
-	return 0;
+	if (r < 0)
+		return r;
+	if (p.size == size)
+		return blob_file_new(l->seam, &p, d, ret);
+	close(p.fd);
+	return error_set(err, -EBADMSG, "%s: a blob has %llu bytes, its descriptor says %llu",
+			 l->source.name, (unsigned long long)p.size, (unsigned long long)size);
 }
 
 static void layout_close(struct source *s)
 {
 	struct source_layout *l = layout_of(s);
 
-	closep(&l->dir_fd);
-	free(l->dir);
+	files_free(l->files);
 	free(l->name);
 	free((char *)l->source.name);
 	free(l);
@@ -293,22 +221,10 @@ static void layout_close(struct source *s)
 
 static int layout_check(struct source_layout *l, struct error *err)
 {
-	_cleanup_(freep) char *text = NULL;
 	_cleanup_(json_decrefp) json_t *doc = NULL;
 	const char *version;
-	size_t n;
-	int r;
+	int r = document_load(l, "oci-layout", 4096, &doc, err);
 
-	l->dir_fd = l->seam->openat(l->seam, AT_FDCWD, l->dir, O_RDONLY | O_DIRECTORY, 0);
-	if (l->dir_fd < 0)
-		return error_set_errno(err, l->dir_fd, "%s: can't open the layout directory",
-				       l->source.name);
-	r = seam_read_file(l->seam, l->dir_fd, "oci-layout", 4096, &text, &n);
-	if (r < 0)
-		return error_set_errno(
-			err, r, "%s: not an OCI image layout: can't read its oci-layout file",
-			l->source.name);
-	r = json_parse(text, n, 4096, "oci-layout", &doc, err);
 	if (r >= 0)
 		r = json_get_string(doc, "imageLayoutVersion", "oci-layout", &version, err);
 	if (r < 0)
@@ -318,6 +234,23 @@ static int layout_check(struct source_layout *l, struct error *err)
 				 "%s: OCI layout version \"%s\" is not known (1.0.0 is)",
 				 l->source.name, r ? "" : version);
 	return 0;
+}
+
+static int layout_files_open(struct source_layout *l, const char *path, struct error *err)
+{
+	struct file_place p;
+	int r = l->is_archive ? files_open_archive(l->seam, path, l->source.name, &l->files, err)
+			      : files_open_directory(l->seam, path, l->source.name, &l->files, err);
+
+	if (r >= 0)
+		r = files_find(l->files, "oci-layout", &p, err);
+	if (r >= 0)
+		close(p.fd);
+	if (r != -ENOENT || !l->files)
+		return r;
+	return error_set(err, r, "%s: not an OCI image layout: it has no oci-layout file%s",
+			 l->source.name,
+			 l->is_archive ? " (what docker save wrote is a docker-archive:)" : "");
 }
 
 int source_layout_open(struct registry *r, const struct ref *ref, struct source **ret,
@@ -337,10 +270,12 @@ int source_layout_open(struct registry *r, const struct ref *ref, struct source 
 	*l = (struct source_layout){
 		.source = {.ops = &ops, .registry = r, .name = strdup(ref->text)},
 		.seam = registry_seam(r),
-		.dir_fd = -1,
-		.dir = strdup(ref->path),
-		.name = ref->tag ? strdup(ref->tag) : NULL};
-	e = l->source.name && l->dir && (!ref->tag || l->name) ? layout_check(l, err) : -ENOMEM;
+		.name = ref->tag ? strdup(ref->tag) : NULL,
+		.is_archive = ref->kind == REF_OCI_ARCHIVE};
+	e = l->source.name && (!ref->tag || l->name) ? layout_files_open(l, ref->path, err)
+						     : -ENOMEM;
+	if (e >= 0)
+		e = layout_check(l, err);
 	if (e < 0) {
 		layout_close(&l->source);
 		return e;

@@ -149,7 +149,6 @@ static void bad(void **state)
 		"https://q.io/a",
 		"docker://",
 		"docker://docker://a",
-		"docker-archive://x",
 		"q.io/" A240 "/bbbbbbbbbb",
 		"user@q.io/a",
 		"q.io/a?x",
@@ -157,6 +156,9 @@ static void bad(void **state)
 		"q.io/../a",
 		"q.io/a/./b",
 		"oci:",
+		"oci-archive:",
+		"docker-archive::x",
+		"docker-archive:x:",
 		"oci::name",
 		"oci:dir:",
 		"oci:@" SHA,
@@ -180,7 +182,12 @@ static void layouts(void **state)
 	static const struct {
 		const char *text, *dir, *name;
 		bool digest;
+		enum ref_kind kind;
 	} cases[] = {
+		{"oci-archive:a.tar", "a.tar", NULL, false, REF_OCI_ARCHIVE},
+		{"oci-archive:a.tar:n@" SHA, "a.tar", "n", true, REF_OCI_ARCHIVE},
+		{"docker-archive:/x/a.tar:q.io:5000/a:t", "/x/a.tar", "q.io:5000/a:t", false,
+		 REF_DOCKER_ARCHIVE},
 		{"oci:dir", "dir", NULL, false},
 		{"oci:/a b/c", "/a b/c", NULL, false},
 		{"oci:dir:name", "dir", "name", false},
@@ -195,7 +202,7 @@ static void layouts(void **state)
 		struct buf b = BUF_INIT;
 
 		assert_int_equal(ref_parse(cases[i].text, &ref, NULL), 0);
-		assert_int_equal(ref->kind, REF_LAYOUT);
+		assert_int_equal(ref->kind, cases[i].kind ? cases[i].kind : REF_LAYOUT);
 		assert_string_equal(ref->path, cases[i].dir);
 		assert_int_equal(!ref->tag, !cases[i].name);
 		if (ref->tag)
