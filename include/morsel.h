@@ -265,6 +265,7 @@ struct morsel_mount_options {
 	 * the image is left out. NULL = none. Read when the mount is made. */
 	const char *prefetch_list;
 	uint64_t prefetch_bytes_per_s; /**< at most; 0 = what the link gives while nobody reads */
+	bool noexec;		       /**< no program can be run from it */
 	bool no_signals;	       /**< leave SIGINT, SIGTERM and SIGHUP alone */
 };
 

@@ -7,6 +7,7 @@
  *   output.c    sizes, times, JSON and tables on stdout
  *   progress.c  the bar on stderr
  *   cmd_*.c     the verbs
+ *   mount_helper.c  mount(8)'s way to say "morsel mount"
  *
  * Results go to stdout; errors, logs and progress to stderr; an error is one line.
  */
@@ -37,6 +38,7 @@ enum option_id { /* in the order of the table in options.c */
 		 OPT_ALLOW_OTHER,
 		 OPT_SUID,
 		 OPT_DEV,
+		 OPT_NOEXEC,
 		 OPT_THREADS,
 		 OPT_PREFETCH,
 		 OPT_BANDWIDTH,
@@ -92,6 +94,8 @@ int cmd_cache(struct cli *c);
 /* options.c. Returns 0, or 2 after having said why. */
 int options_read(struct cli *c, int argc, char **argv);
 void options_help(const struct verb *verb, FILE *f);
+/* A long option of this verb that makes sense in fstab. */
+bool option_of_mount(const struct verb *verb, const char *name, size_t n);
 static inline bool option_given(const struct cli *c, enum option_id id)
 {
 	return c->values[id] != NULL;
@@ -113,6 +117,12 @@ int output_finish(void);
 /* progress.c */
 void progress_init(struct cli *c);
 void progress_clear(struct cli *c);
+
+/* main.c: reads the options and does it, or, with fake, only the former. The exit code. */
+int verb_run(struct cli *c, const struct verb *verb, int argc, char **argv, bool fake);
+
+/* mount_helper.c: as /sbin/mount.morsel, whose arguments these are. mount(8)'s exit codes. */
+int mount_helper(struct cli *c, const struct verb *mount, int argc, char **argv);
 
 /* Makes the context with the options given, and remembers it for SIGINT and SIGTERM. */
 int context_new(struct cli *c, struct morsel **ret);

@@ -10,7 +10,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -79,6 +78,7 @@ static int server_run(struct server *s, const char *dir)
 	o.allow_other = option_given(c, OPT_ALLOW_OTHER);
 	o.suid = option_given(c, OPT_SUID);
 	o.dev = option_given(c, OPT_DEV);
+	o.noexec = option_given(c, OPT_NOEXEC);
 	if (option_given(c, OPT_THREADS))
 		o.threads = (unsigned)atoi(c->values[OPT_THREADS]);
 	o.prefetch = s->prefetch;

@@ -26,8 +26,8 @@ static int cmd_version(struct cli *c);
 static const struct verb verbs[] = {
 	{"mount", "[OPTION...] REF DIR", "Mount an image as a read-only directory.",
 	 OPTS_IMAGE | OPT(FOREGROUND) | OPT(READY_FD) | OPT(READ_TIMEOUT) | OPT(ALLOW_OTHER) |
-		 OPT(SUID) | OPT(DEV) | OPT(THREADS) | OPT(PREFETCH) | OPT(BANDWIDTH) |
-		 OPT(LOG_FILE),
+		 OPT(SUID) | OPT(DEV) | OPT(NOEXEC) | OPT(THREADS) | OPT(PREFETCH) |
+		 OPT(BANDWIDTH) | OPT(LOG_FILE),
 	 2, 2, cmd_mount},
 	{"umount", "[-z] DIR...", "Unmount images.", OPTS_COMMON | OPT(LAZY), 1, -1, cmd_umount},
 	{"stat", "DIR", "Show what a mount has fetched and served.", OPTS_COMMON | OPT(FORMAT), 1,
@@ -144,13 +144,46 @@ int image_new(struct cli *c, struct morsel **ret_m, struct morsel_image **ret_im
 	return 0;
 }
 
+int verb_run(struct cli *c, const struct verb *verb, int argc, char **argv, bool fake)
+{
+	int r;
+
+	c->verb = verb;
+	morsel_options_init(&c->options);
+	r = options_read(c, argc, argv);
+	if (r)
+		return r;
+	if (option_given(c, OPT_HELP)) {
+		options_help(verb, stdout);
+		return output_finish();
+	}
+	if (c->n_args < verb->min_args || (verb->max_args >= 0 && c->n_args > verb->max_args))
+		return usage_error(c, "usage: morsel %s %s", verb->name, verb->usage);
+	if (fake)
+		return 0;
+	r = verb->run(c);
+	free(c->progress_state);
+	return r;
+}
+
+/* As mount.morsel, or as mount.fuse3 runs what is called like the type: "morsel REF DIR -o ...". */
+static bool is_mount_helper(int argc, char **argv)
+{
+	const char *slash = strrchr(argv[0], '/');
+
+	if (!strncmp(slash ? slash + 1 : argv[0], "mount.", 6))
+		return true;
+	return argc == 5 && !strcmp(argv[3], "-o") && *argv[1] != '-' && !verb_lookup(argv[1]);
+}
+
 int main(int argc, char **argv)
 {
 	struct cli c = {.log = stderr};
 	const char *name;
-	int r;
 
 	signal(SIGPIPE, SIG_IGN);
+	if (argc && is_mount_helper(argc, argv))
+		return mount_helper(&c, verb_lookup("mount"), argc, argv);
 	if (argc < 2) {
 		help_all(stderr);
 		return 2;
@@ -163,17 +196,5 @@ int main(int argc, char **argv)
 	c.verb = verb_lookup(name);
 	if (!c.verb)
 		return usage_error(&c, "there is no verb \"%s\"", name);
-	morsel_options_init(&c.options);
-	r = options_read(&c, argc - 1, argv + 1);
-	if (r)
-		return r;
-	if (option_given(&c, OPT_HELP)) {
-		options_help(c.verb, stdout);
-		return output_finish();
-	}
-	if (c.n_args < c.verb->min_args || (c.verb->max_args >= 0 && c.n_args > c.verb->max_args))
-		return usage_error(&c, "usage: morsel %s %s", c.verb->name, c.verb->usage);
-	r = c.verb->run(&c);
-	free(c.progress_state);
-	return r;
+	return verb_run(&c, c.verb, argc - 1, argv + 1, false);
 }

@@ -53,6 +53,7 @@ static const struct option_info infos[OPT_COUNT] = {
 	[OPT_ALLOW_OTHER] = {"allow-other", 0, NULL, .help = "let other users look"},
 	[OPT_SUID] = {"suid", 0, NULL, .help = "honour setuid bits and file capabilities (root)"},
 	[OPT_DEV] = {"dev", 0, NULL, .help = "let device nodes work (root)"},
+	[OPT_NOEXEC] = {"noexec", 0, NULL, .help = "let no program be run from it"},
 	[OPT_THREADS] = {"threads", 0, "N", .help = "threads that answer the kernel"},
 	[OPT_PREFETCH] = {"prefetch", 0, "KIND[,KIND...]", .env = true,
 			  .help = "none, landmark, order, all, list=FILE (default landmark,order)"},
@@ -98,6 +99,15 @@ void options_help(const struct verb *verb, FILE *f)
 			 infos[i].arg ? "=" : "", infos[i].arg ? infos[i].arg : "");
 		fprintf(f, "  %-34s %s\n", left, infos[i].help);
 	}
+}
+
+bool option_of_mount(const struct verb *verb, const char *name, size_t n)
+{
+	for (int i = 0; i < OPT_COUNT; i++)
+		if (takes(verb, i) && strlen(infos[i].name) == n &&
+		    !strncmp(infos[i].name, name, n))
+			return i != OPT_HELP && i != OPT_FOREGROUND && i != OPT_READY_FD;
+	return false;
 }
 
 int parse_size(const char *text, uint64_t *ret)

@@ -18,9 +18,10 @@ struct fs_params {
 	struct reader *reader;	   /* borrowed */
 	struct counters *counters; /* borrowed */
 	const char *mountpoint;
-	const char *fsname;  /* the reference verbatim; subtype is "morsel" */
-	bool allow_other;    /* always brings default_permissions; so does being root: mount.c */
-	bool suid, dev;	     /* root only; also shows security.capability */
+	const char *fsname; /* the reference verbatim; subtype is "morsel" */
+	bool allow_other;   /* always brings default_permissions; so does being root: mount.c */
+	bool suid, dev;	    /* root only; also shows security.capability */
+	bool noexec;
 	unsigned threads;    /* 0 = default */
 	uint64_t used_bytes; /* statfs: sum of file sizes; 0 = from the image's devices */
 	/* Answers a control request ("stat"): JSON text, freed by the caller; NULL = no memory. */

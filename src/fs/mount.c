@@ -92,7 +92,8 @@ static int mount_lock(const struct seam *s)
 static int root_mount(const struct fs_params *p, const char *path, struct error *err)
 {
 	_cleanup_(closep) int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	unsigned long flags = MS_RDONLY | (p->suid ? 0 : MS_NOSUID) | (p->dev ? 0 : MS_NODEV);
+	unsigned long flags = MS_RDONLY | (p->suid ? 0 : MS_NOSUID) | (p->dev ? 0 : MS_NODEV) |
+			      (p->noexec ? MS_NOEXEC : 0);
 	char options[160];
 
 	if (fd < 0)
@@ -116,7 +117,8 @@ static int user_mount(const struct fs_params *p, const char *path, struct error 
 	char text[160], *options = NULL;
 	int r;
 
-	snprintf(text, sizeof(text), "ro,nosuid,nodev,subtype=morsel,max_read=%u%s", FS_READ_MAX,
+	snprintf(text, sizeof(text), "ro,nosuid,nodev,subtype=morsel,max_read=%u%s%s", FS_READ_MAX,
+		 p->noexec ? ",noexec" : "",
 		 p->allow_other ? ",allow_other,default_permissions" : "");
 	if (asprintf(&fsname, "fsname=%s", p->fsname) < 0) {
 		fsname = NULL;

@@ -135,6 +135,7 @@ int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_
 		.allow_other = own.allow_other,
 		.suid = own.suid,
 		.dev = own.dev,
+		.noexec = own.noexec,
 		.threads = own.threads,
 		.control = mount_report,
 		.control_userdata = &mc,

@@ -103,7 +103,7 @@ def case_installed_files(t):
     """meson install puts this there, and nothing else."""
     dest, prefix = install(t)
     want = {
-        "bin/morsel", "include/morsel.h", "libexec/morsel/morsel-indexer",
+        "bin/morsel", "sbin/mount.morsel", "sbin/mount.fuse.morsel", "include/morsel.h", "libexec/morsel/morsel-indexer",
         "lib/@/libmorsel.so", "lib/@/libmorsel.so.0", "lib/@/libmorsel.so.0.1.0", "lib/@/pkgconfig/morsel.pc",
     } | {f"share/man/man{p[-1]}/{os.path.basename(p)}" for p in glob.glob(f"{ROOT}/man/*.[1-8]")}
     have = {os.path.relpath(os.path.join(d, f), prefix) for d, _, files in os.walk(dest) for f in files}

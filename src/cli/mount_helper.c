@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mount.morsel: what mount(8) says, in the words of "morsel mount". mount(8) runs
+ *
+ *     mount.morsel REF DIR [-fnsv] [-N NAMESPACE] [-o OPTION,...] [-t TYPE]
+ *
+ * and, where only mount.fuse3 is found, that runs "morsel REF DIR -o OPTION,...". Of what is in
+ * /etc/fstab, mount(8) keeps x-*, noauto, suid, dev and defaults to itself and adds rw; mount.fuse3
+ * adds dev,suid whether they were there or not. So rw, suid and dev say nothing here, and what they
+ * would say has names of its own: allow_suid, allow_dev.
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#define ARGS_MAX 128
+
+struct helper {
+	const struct verb *verb; /* mount */
+	char *args[ARGS_MAX];	 /* owned; NULL-terminated */
+	int n;
+	bool fake, sloppy;
+	bool exec; /* the last of exec and noexec that was given */
+};
+
+/* They say how images are mounted anyway, or are for others. */
+static bool means_nothing(const char *name)
+{
+	static const char *const names[] = {
+		"ro",	      "rw",	     "nosuid",	      "nodev",	  "suid",	"dev",
+		"defaults",   "auto",	     "noauto",	      "user",	  "nouser",	"users",
+		"owner",      "group",	     "_netdev",	      "nofail",	  "async",	"sync",
+		"dirsync",    "atime",	     "noatime",	      "diratime", "nodiratime", "relatime",
+		"norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "silent",
+		"loud",	      "mand",	     "nomand",	      "iversion", "noiversion", "symfollow",
+	};
+
+	if (!strncasecmp(name, "x-", 2) || !strncmp(name, "comment=", 8))
+		return true;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(name, names[i]))
+			return true;
+	return false;
+}
+
+static int refuse(const char *what, const char *text)
+{
+	fprintf(stderr, "morsel: %s \"%s\"; see mount.morsel(8)\n", what, text);
+	return 2;
+}
+
+static int arg_add(struct helper *h, const char *prefix, const char *text)
+{
+	if (h->n == ARGS_MAX - 1)
+		return refuse("too many options at", text);
+	if (asprintf(&h->args[h->n], "%s%s", prefix, text) < 0)
+		return 1;
+	h->n++;
+	return 0;
+}
+
+/* "cache_dir=/x": the name's length; its "_" are made "-". */
+static size_t name_normalise(char *option)
+{
+	size_t n = strcspn(option, "=");
+
+	for (size_t i = 0; i < n; i++)
+		if (option[i] == '_')
+			option[i] = '-';
+	return n;
+}
+
+static int option_translate(struct helper *h, char *option)
+{
+	size_t n;
+
+	if (!*option || means_nothing(option))
+		return 0;
+	if (!strcmp(option, "exec") || !strcmp(option, "noexec")) {
+		h->exec = *option == 'e';
+		return 0;
+	}
+	n = name_normalise(option);
+	if (!strcmp(option, "allow-suid") || !strcmp(option, "allow-dev"))
+		return arg_add(h, "--", option + strlen("allow-"));
+	if (option_of_mount(h->verb, option, n))
+		return arg_add(h, "--", option);
+	return h->sloppy ? 0 : refuse("there is no mount option", option);
+}
+
+/* Splits at commas, except those in quotes or behind a backslash; takes these off. */
+static int options_translate(struct helper *h, const char *text)
+{
+	char *own = strdup(text), *out = own, *option = own;
+	bool quoted = false;
+	int r = own ? 0 : 1;
+
+	for (const char *p = text; !r; p++) {
+		if (*p == '\\' && p[1])
+			*out++ = *++p;
+		else if (*p == '"')
+			quoted = !quoted;
+		else if (*p && (quoted || *p != ','))
+			*out++ = *p;
+		else {
+			*out++ = 0;
+			r = option_translate(h, option);
+			option = out;
+			if (!*p)
+				break;
+		}
+	}
+	free(own);
+	return r;
+}
+
+static int letter_apply(struct helper *h, int ch)
+{
+	switch (ch) {
+	case 'f':
+		h->fake = true;
+		return 0;
+	case 's':
+		h->sloppy = true;
+		return 0;
+	case 'v':
+		return arg_add(h, "--", "verbose");
+	case 'n':
+	case 't':
+	case 'o': /* once the letters are known */
+		return 0;
+	case 'N':
+		return refuse("mount in another namespace with nsenter(1), not with -N", optarg);
+	default:
+		return refuse("unknown option", "mount.morsel");
+	}
+}
+
+static int helper_translate(struct helper *h, int argc, char **argv)
+{
+	static const char letters[] = "fnsvrwN:o:t:";
+	int ch, r = arg_add(h, "", "mount");
+
+	optind = 1;
+	while (!r && (ch = getopt(argc, argv, letters)) >= 0)
+		r = ch == 'r' || ch == 'w' ? 0 : letter_apply(h, ch);
+	optind = 1;
+	while (!r && (ch = getopt(argc, argv, letters)) >= 0)
+		if (ch == 'o')
+			r = options_translate(h, optarg);
+	if (!r && argc - optind != 2)
+		r = refuse("REF and DIR are expected after", argv[0]);
+	if (!r && !h->exec)
+		r = arg_add(h, "--", "noexec");
+	if (!r)
+		r = arg_add(h, "", "--");
+	for (int i = optind; !r && i < argc; i++)
+		r = arg_add(h, "", argv[i]);
+	return r;
+}
+
+/* mount(8)'s: 1 usage or permission, 2 system error, 8 interrupted, 32 not mounted. */
+static int mount_exit_code(int code)
+{
+	switch (code) {
+	case 0:
+		return 0;
+	case 1:
+		return 2;
+	case 2:
+	case 4:
+		return 1;
+	case 130:
+		return 8;
+	default:
+		return 32;
+	}
+}
+
+int mount_helper(struct cli *c, const struct verb *mount, int argc, char **argv)
+{
+	struct helper h = {.verb = mount, .exec = true};
+	int r;
+
+	prctl(PR_SET_NAME, "morsel");
+	r = helper_translate(&h, argc, argv);
+	if (!r)
+		r = verb_run(c, mount, h.n, h.args, h.fake);
+	for (int i = 0; i < h.n; i++)
+		free(h.args[i]);
+	return mount_exit_code(r);
+}

@@ -1,0 +1,121 @@
+"""mount(8), umount(8), findmnt(8) and fstab with mount.morsel, in a mount namespace where it is installed."""
+import os
+
+import samples
+from library import install
+from morseltest import need
+
+# /usr/local is what was installed; /usr/sbin is as it is, with links to our helpers when HELPERS is set.
+PREAMBLE = """
+mount --bind "$DEST" /usr/local
+mkdir -p "$SBIN" "$ORIGINAL"
+mount --bind /usr/sbin "$ORIGINAL"
+for f in "$ORIGINAL"/*; do ln -sf "$f" "$SBIN/"; done
+for f in $HELPERS; do ln -sf "/usr/local/sbin/$f" "$SBIN/$f"; done
+mount --bind "$SBIN" /usr/sbin
+"""
+
+
+class Machine:
+    """A shell in a namespace of its own, as root, with IMG and MNT set."""
+
+    def __init__(self, t, helpers="mount.morsel mount.fuse.morsel"):
+        t.need_root("mounts")
+        t.need_fuse()
+        need("unshare", "mount", "findmnt")
+        dest, prefix = install(t)
+        if prefix != f"{dest}/usr/local":
+            t.skip("the build is not for /usr/local")
+        self.t = t
+        self.img = f"oci:{samples.hello(t, name='an image').path}"
+        self.env = {"DEST": prefix, "SBIN": t.path("sbin"), "ORIGINAL": t.path("original"), "HELPERS": helpers,
+                    "IMG": self.img, "MNT": t.mnt, "FSTAB": t.path("fstab")}
+
+    def run(self, script, rc=0, env=None):
+        return self.t.run("unshare", "-m", "--propagation", "private", "sh", "-eu", "-c", PREAMBLE + script, rc=rc,
+                          env={**self.env, **(env or {})})
+
+    def fstab(self, *lines):
+        with open(self.env["FSTAB"], "w", encoding="ascii") as f:
+            f.writelines(f"{self.img.replace(' ', chr(92) + '040')} {where} {how} 0 0\n" for where, how in lines)
+
+
+def case_mount(t):
+    """mount -t fuse.morsel and -t morsel; findmnt and umount see what they should."""
+    # not: asan tsan
+    m = Machine(t)
+    for kind in ("fuse.morsel", "morsel"):
+        r = m.run(f'''mount -v -t {kind} -o ro,allow_other,_netdev,nofail,x-systemd.automount "$IMG" "$MNT" >&2
+            cat "$MNT/greeting"; findmnt -n -o SOURCE,FSTYPE "$MNT"; findmnt -n -o OPTIONS "$MNT"
+            umount "$MNT"; findmnt "$MNT" || echo gone''')
+        lines = r.text.splitlines()
+        t.equal((lines[0], lines[-1]), ("hello, world", "gone"), "contents")
+        t.equal(lines[1].rsplit(None, 1), [m.img, "fuse.morsel"], "findmnt")
+        t.check({"ro", "nosuid", "nodev", "allow_other"} <= set(lines[2].split(",")), lines[2])
+
+
+def case_fstab(t):
+    """mount -a mounts once, also when it is run again; noauto waits to be asked; a directory alone is enough."""
+    # not: asan tsan
+    m = Machine(t)
+    other = t.path("other")
+    os.mkdir(other)
+    m.fstab((t.mnt, "fuse.morsel ro,allow_other,_netdev,nofail"),
+            (other, "morsel noauto,_netdev,nofail,noexec,x-systemd.automount,x-systemd.idle-timeout=10min"))
+    r = m.run(f'''mount -a -T "$FSTAB"; mount -a -T "$FSTAB"; findmnt -l -n -o TARGET -t fuse.morsel
+        mount -T "$FSTAB" {other}; findmnt -n -o OPTIONS {other}; cat {other}/greeting
+        umount {other} "$MNT"''')
+    lines = r.text.splitlines()
+    t.equal((lines[0], lines[2]), (t.mnt, "hello, world"), "mounts")
+    t.contains(lines[1], "noexec")
+
+
+def case_options(t):
+    """Options of morsel mount, values with commas, and the letters of mount(8)."""
+    # not: asan tsan
+    m = Machine(t)
+    cache, log = t.path("a,cache"), t.path("a,log")
+    r = m.run(f'''mount -t morsel -o 'allow_suid,cache_dir="{cache}",log-file={log.replace(",", chr(92) + ",")},platform=linux/amd64' \\
+        "$IMG" "$MNT"; findmnt -n -o OPTIONS "$MNT"; umount "$MNT"
+        mount -f -t morsel "$IMG" "$MNT"; mount -s -t morsel -o frobnicate "$IMG" "$MNT"; umount "$MNT"''')
+    t.check("nosuid" not in r.text and "nodev" in r.text, r.text)
+    t.check(os.path.isdir(f"{cache}/layers") and os.path.exists(log), "the cache or the log is elsewhere")
+    for code, args in ((1, "-o frobnicate"), (1, "-o cache-size=many"), (1, "-o foreground"), (32, "-o platform=linux/s390x")):
+        r = m.run(f'mount -t fuse.morsel {args} "$IMG" "$MNT"', rc=code)
+        t.check(r.err_text.startswith("morsel: "), r.err_text)
+    m.run('mount -t morsel "oci:$MNT/nothing" "$MNT"', rc=32)
+    m.run('mount -t morsel "$IMG" "$MNT/nothing"', rc=32)
+    t.run(t.binary, "mount", "--noexec", m.img, t.mnt)
+    t.contains(t.run("findmnt", "-n", "-o", "OPTIONS", t.mnt).text, "noexec,")
+    t.morsel("umount", t.mnt)
+
+
+def case_by_mount_fuse3(t):
+    """Where our helper is not in /sbin, mount.fuse3 finds morsel in PATH; the suid and dev that it adds mean nothing."""
+    # not: asan tsan
+    need("mount.fuse3")
+    m = Machine(t, helpers="")
+    r = m.run('''mount -t fuse.morsel -o allow_other "$IMG" "$MNT"; cat "$MNT/greeting"
+        findmnt -n -o OPTIONS "$MNT"; umount "$MNT"''')
+    lines = r.text.splitlines()
+    t.equal(lines[0], "hello, world", "contents")
+    t.check({"nosuid", "nodev", "allow_other"} <= set(lines[1].split(",")), lines[1])
+
+
+def case_user(t):
+    """An ordinary user mounts and unmounts what fstab lets users mount."""
+    # not: asan tsan
+    need("setpriv", "fusermount3")
+    m = Machine(t)
+    m.fstab((t.mnt, "fuse.morsel noauto,user,cache-dir=/tmp/cache"))
+    os.chmod(t.dir, 0o711)
+    os.chown(t.mnt, 65534, 65534)
+    t.run("chmod", "-R", "a+rX", t.work)
+    r = m.run('''mknod -m 666 "$MNT.fuse" c 10 229; mount --bind "$MNT.fuse" /dev/fuse
+        mount -t tmpfs -o mode=1777 none /tmp; mount --bind "$FSTAB" /etc/fstab
+        as="setpriv --reuid nobody --regid nogroup --clear-groups env -u XDG_RUNTIME_DIR"
+        $as mount "$MNT"; $as cat "$MNT/greeting"; findmnt -n -o OPTIONS "$MNT"; $as umount "$MNT"
+        findmnt "$MNT" || echo gone''')
+    lines = r.text.splitlines()
+    t.equal((lines[0], lines[2]), ("hello, world", "gone"), "contents")
+    t.check({"noexec", "nosuid", "nodev", "user_id=65534"} <= set(lines[1].split(",")), lines[1])
