@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "base/userns.h"
+
 #define VERSION_BYTES_MAX 64
 #define TAG_TEXT                                                                                   \
 	"Signature: 8a477f597d28d172789f06886806bc55\n"                                            \
@@ -31,7 +33,7 @@ static char *home_dir(void)
 
 	if (home && *home == '/')
 		return strdup(home);
-	if (getpwuid_r(geteuid(), &pw, buf, sizeof(buf), &found) || !found ||
+	if (getpwuid_r(userns_outer_uid(geteuid()), &pw, buf, sizeof(buf), &found) || !found ||
 	    found->pw_dir[0] != '/')
 		return NULL;
 	return strdup(found->pw_dir);
@@ -45,7 +47,7 @@ static int default_dir(char **ret, struct error *err)
 
 	if (xdg && *xdg == '/')
 		r = asprintf(ret, "%s/morsel", xdg);
-	else if (!geteuid())
+	else if (!geteuid() && userns_is_initial())
 		r = asprintf(ret, "/var/cache/morsel");
 	else if ((home = home_dir()))
 		r = asprintf(ret, "%s/.cache/morsel", home);

@@ -5,22 +5,25 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "base/userns.h"
 #include "fs/control.h"
 
 bool control_dir_candidate(uid_t owner, unsigned k, char *ret, size_t n)
 {
 	const char *own = secure_getenv("MORSEL_RUNTIME_DIR");
 	const char *xdg = secure_getenv("XDG_RUNTIME_DIR");
+	uid_t name;
 
 	if (own && *own == '/')
 		return !k && (size_t)snprintf(ret, n, "%s", own) < n;
-	if (!owner)
+	if (!owner && userns_is_initial())
 		return !k && (size_t)snprintf(ret, n, "/run/morsel") < n;
 	if (k == 0 && owner == geteuid() && xdg && *xdg == '/')
 		return (size_t)snprintf(ret, n, "%s/morsel", xdg) < n;
-	if (k <= 1) /* nobody set it, but this is where it usually is */
-		return (size_t)snprintf(ret, n, "/run/user/%u/morsel", owner) < n;
-	return k == 2 && (size_t)snprintf(ret, n, "/tmp/morsel-%u", owner) < n;
+	name = userns_outer_uid(owner); /* root in a user namespace is somebody outside */
+	if (k <= 1)			/* nobody set it, but this is where it usually is */
+		return (size_t)snprintf(ret, n, "/run/user/%u/morsel", name) < n;
+	return k == 2 && (size_t)snprintf(ret, n, "/tmp/morsel-%u", name) < n;
 }
 
 bool control_dir_is_safe(const char *dir, uid_t owner)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Permissions: root's mounts and those with allow_other have default_permissions, so the image's
- * modes and owners count as on any disk. A user's own mount does not: nobody else can enter it, and
- * its owner may read everything, as in an unpacked copy of his. The files there belong to users
- * that he is not.
+ * modes and owners count as on any disk. A user's own mount does not, also when he is called root
+ * in a user namespace: nobody else can enter it, and its owner may read everything, as in an
+ * unpacked copy of his. The files there belong to users that he is not.
  */
 #include "fs/mount.h"
 
@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "base/userns.h"
 #include "fs/control.h"
 #include "fs/fusermount.h"
 
@@ -89,6 +90,12 @@ static int mount_lock(const struct seam *s)
 	return -1;
 }
 
+/* The kernel's default_permissions: see the top. Root of a user namespace is its owner. */
+static bool modes_count(const struct fs_params *p)
+{
+	return p->allow_other || (!geteuid() && userns_is_initial());
+}
+
 static int root_mount(const struct fs_params *p, const char *path, struct error *err)
 {
 	_cleanup_(closep) int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
@@ -99,8 +106,9 @@ static int root_mount(const struct fs_params *p, const char *path, struct error 
 	if (fd < 0)
 		return error_set_errno(err, -errno, "can't mount on %s: /dev/fuse", path);
 	snprintf(options, sizeof(options),
-		 "fd=%d,rootmode=40000,user_id=%u,group_id=%u,default_permissions,max_read=%u%s",
-		 fd, getuid(), getgid(), FS_READ_MAX, p->allow_other ? ",allow_other" : "");
+		 "fd=%d,rootmode=40000,user_id=%u,group_id=%u,max_read=%u%s%s", fd, getuid(),
+		 getgid(), FS_READ_MAX, modes_count(p) ? ",default_permissions" : "",
+		 p->allow_other ? ",allow_other" : "");
 	if (!mount(p->fsname, path, "fuse.morsel", flags, options))
 		return steal_fd(&fd);
 	if (errno == EPERM)
@@ -109,6 +117,12 @@ static int root_mount(const struct fs_params *p, const char *path, struct error 
 				 "container needs CAP_SYS_ADMIN for that",
 				 path);
 	return error_set_errno(err, -errno, "can't mount on %s", path);
+}
+
+/* Root, and who has root's right in a user namespace of his. Others need fusermount3. */
+static bool mounts_itself(void)
+{
+	return !geteuid() || userns_may_mount();
 }
 
 static int user_mount(const struct fs_params *p, const char *path, struct error *err)
@@ -159,7 +173,7 @@ int mount_make(const struct fs_params *p, char path[static PATH_MAX], struct mou
 	lock = mount_lock(p->seam);
 	if (is_morsel_mount(path))
 		return already_mounted(path, err);
-	fd = geteuid() ? user_mount(p, path, err) : root_mount(p, path, err);
+	fd = mounts_itself() ? root_mount(p, path, err) : user_mount(p, path, err);
 	if (fd < 0)
 		return fd;
 	r = mountinfo_lookup(path, ret);
@@ -175,7 +189,7 @@ int mount_make(const struct fs_params *p, char path[static PATH_MAX], struct mou
 
 int mount_remove(const char *path, bool lazy, struct error *err)
 {
-	if (geteuid())
+	if (!mounts_itself())
 		return fusermount_umount(path, lazy, err);
 	if (!umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)))
 		return 0;

@@ -107,12 +107,12 @@ def case_user(t):
     # not: asan tsan
     need("setpriv", "fusermount3")
     m = Machine(t)
-    m.fstab((t.mnt, "fuse.morsel noauto,user,cache-dir=/tmp/cache"))
+    m.fstab((t.mnt, "fuse.morsel noauto,user,cache-dir=/run/user/65534/cache"))
     os.chmod(t.dir, 0o711)
     os.chown(t.mnt, 65534, 65534)
     t.run("chmod", "-R", "a+rX", t.work)
     r = m.run('''mknod -m 666 "$MNT.fuse" c 10 229; mount --bind "$MNT.fuse" /dev/fuse
-        mount -t tmpfs -o mode=1777 none /tmp; mount --bind "$FSTAB" /etc/fstab
+        mount -t tmpfs -o mode=755 none /run; mkdir -p /run/user/65534; chown nobody:nogroup /run/user/65534; mount --bind "$FSTAB" /etc/fstab
         as="setpriv --reuid nobody --regid nogroup --clear-groups env -u XDG_RUNTIME_DIR"
         $as mount "$MNT"; $as cat "$MNT/greeting"; findmnt -n -o OPTIONS "$MNT"; $as umount "$MNT"
         findmnt "$MNT" || echo gone''')

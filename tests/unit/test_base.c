@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/digest.h"
 #include "base/json.h"
+#include "base/userns.h"
 #include "base/work.h"
 
 static void error_first_writer_wins(void **state)
@@ -131,13 +132,29 @@ static void work_runs_everything(void **state)
 	assert_int_equal(count, 1000);
 }
 
+static void userns_maps(void **state)
+{
+	bool initial;
+
+	assert_int_equal(userns_map_uid("         0          0 4294967295\n", 7, &initial), 7);
+	assert_true(initial);
+	assert_int_equal(userns_map_uid("0 1000 1\n1 100000 65536\n", 0, &initial), 1000);
+	assert_false(initial);
+	assert_int_equal(userns_map_uid("0 1000 1\n1 100000 65536\n", 65536, &initial), 165535);
+	assert_int_equal(userns_map_uid("0 1000 1\n1 100000 65536\n", 65537, &initial), 65537);
+	assert_int_equal(userns_map_uid("0 0 1\n", 0, &initial), 0);
+	assert_false(initial);
+	assert_int_equal(userns_map_uid("", 5, &initial), 5);
+	assert_false(initial);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(error_first_writer_wins), cmocka_unit_test(error_exit_codes),
-		cmocka_unit_test(buf_stops_at_its_cap),	   cmocka_unit_test(digest_grammar),
-		cmocka_unit_test(hasher_equals_one_shot),  cmocka_unit_test(json_limits),
-		cmocka_unit_test(work_runs_everything),
+		cmocka_unit_test(userns_maps),	    cmocka_unit_test(error_first_writer_wins),
+		cmocka_unit_test(error_exit_codes), cmocka_unit_test(buf_stops_at_its_cap),
+		cmocka_unit_test(digest_grammar),   cmocka_unit_test(hasher_equals_one_shot),
+		cmocka_unit_test(json_limits),	    cmocka_unit_test(work_runs_everything),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
