@@ -62,7 +62,7 @@ def case_fstab(t):
     os.mkdir(other)
     m.fstab((t.mnt, "fuse.morsel ro,allow_other,_netdev,nofail"),
             (other, "morsel noauto,_netdev,nofail,noexec,x-systemd.automount,x-systemd.idle-timeout=10min"))
-    r = m.run(f'''mount -a -T "$FSTAB"; mount -a -T "$FSTAB"; findmnt -l -n -o TARGET -t fuse.morsel
+    r = m.run(f'''mount -a -T "$FSTAB"; mount -a -T "$FSTAB"; findmnt -l -n -o TARGET -t fuse.morsel | grep -x "$MNT"
         mount -T "$FSTAB" {other}; findmnt -n -o OPTIONS {other}; cat {other}/greeting
         umount {other} "$MNT"''')
     lines = r.text.splitlines()
