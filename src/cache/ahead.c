@@ -85,6 +85,11 @@ static bool fits(const struct layer_state *ls)
 	return ls->index->header.device_bytes <= ls->conf.layer->cache->limit_bytes / 2;
 }
 
+static unsigned flights_max(const struct planner_stream *s)
+{
+	return s->used < PLANNER_YOUNG ? AHEAD_FLIGHTS_MAX : AHEAD_FLIGHTS_OLD_MAX;
+}
+
 void ahead_plan(struct reader *r, struct layer_state *ls, struct planner_stream *s,
 		struct flight **ret_new)
 {
@@ -92,7 +97,7 @@ void ahead_plan(struct reader *r, struct layer_state *ls, struct planner_stream 
 	uint64_t max_bytes = min_u64(fetch_bytes_max(ls), AHEAD_BYTES_MAX);
 	struct plan plan;
 
-	while (s && r->ahead < AHEAD_FLIGHTS_MAX &&
+	while (s && r->ahead < flights_max(s) &&
 	       planner_ahead(&ls->planner, &link, s, false, max_bytes, &plan))
 		if (!ahead_fetch(r, ls, &plan, WHY_AHEAD, ret_new))
 			return;

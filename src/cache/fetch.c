@@ -35,8 +35,9 @@ struct fetch {
 	uint64_t blob_off;  /* of buf[0] */
 	uint8_t *buf;
 	size_t len, cap;
-	bool locked, again;			   /* again: the second try for bad chunks */
-	bool gives_way, gave_way;		   /* a prefetch, when somebody comes who reads */
+	bool locked, again; /* again: the second try for bad chunks */
+	bool gave_way;	    /* a prefetch broke its piece off, for somebody who reads */
+	uint64_t piece_end, gives_way_above;
 	uint64_t first_byte_at_ns, arrived_before; /* on the link: when, and what had come */
 	struct chunk_range bad;
 	struct error *err;
@@ -191,7 +192,7 @@ static int bytes_arrived(void *userdata, const void *data, size_t n)
 	if (x->len == x->cap)
 		return 0;
 	e = bytes_decode(x, false);
-	if (e >= 0 && x->gives_way && atomic_load(&x->f->r->demand)) {
+	if (e >= 0 && x->piece_end - x->len > x->gives_way_above && atomic_load(&x->f->r->demand)) {
 		x->gave_way = true;
 		return -EINTR;
 	}
@@ -245,6 +246,17 @@ static void transfer_end(struct fetch *x, uint64_t bytes, bool background,
 	}
 }
 
+/* Breaking off costs a connection. What takes less than half a round trip is let through. */
+static uint64_t way_bytes(struct reader *r)
+{
+	uint64_t bytes;
+
+	pthread_mutex_lock(&r->lock);
+	bytes = link_model_bytes_per_rtt(&r->link) / 2;
+	pthread_mutex_unlock(&r->lock);
+	return bytes;
+}
+
 /* Up to `bytes` more of the blob. */
 static int piece_read(struct fetch *x, uint64_t bytes, bool background, uint64_t deadline_ns)
 {
@@ -258,7 +270,8 @@ static int piece_read(struct fetch *x, uint64_t bytes, bool background, uint64_t
 	bool alone = transfer_begin(x, bytes, background);
 	int e;
 
-	x->gives_way = background && bytes > PREFETCH_PIECE_MIN && !atomic_load(&r->demand);
+	x->piece_end = x->len + bytes;
+	x->gives_way_above = background ? way_bytes(r) : UINT64_MAX;
 	e = blob_read(x->ls->conf.blob, x->blob_off + x->len, bytes, &o, bytes_arrived, x, x->err);
 	transfer_end(x, bytes, background, &cost, alone);
 	if (x->gave_way) { /* what came is kept, the rest is asked for again */

@@ -3,6 +3,9 @@
 
 #include <errno.h>
 
+#define STREAK_MIN 2
+#define ROW_MIN (UINT64_C(2) << 20)
+#define PIECE_MIN (UINT64_C(128) << 10)
 #define GAP_MAX (UINT64_C(64) << 10) /* a reader who skips so much still runs on */
 #define GROWTH 16		     /* half bytes ahead for one that was used, when none is lost */
 #define CROSSED_MAX 16
@@ -155,6 +158,8 @@ struct planner_stream *planner_touch(struct planner *p, const struct planner_lin
 	struct planner_stream *s = stream_find(p, first, miss);
 	bool is_new = !s;
 
+	if (!is_new)
+		s->streak = first == s->last + 1 ? s->streak + 1 : first == s->last ? s->streak : 0;
 	if (is_new)
 		s = stream_new(p, l, miss == PLANNER_NO_MISS ? first : miss, last,
 			       miss != PLANNER_NO_MISS);
@@ -195,7 +200,7 @@ static struct allowance allowance_of(const struct planner *p, const struct plann
 				     const struct planner_stream *s)
 {
 	unsigned growth = GROWTH >> waste(p, s) / 64; /* 16, 8, 4, 2, 1 halves */
-	uint64_t limit = 2 * link_model_bytes_per_rtt(l->model), grown;
+	uint64_t limit = 2 * link_model_bytes_per_rtt(l->model), grown, row = 0;
 	struct allowance a;
 
 	limit = max_u64(PLANNER_AHEAD_MIN, min_u64(limit, PLANNER_AHEAD_MAX));
@@ -203,11 +208,23 @@ static struct allowance allowance_of(const struct planner *p, const struct plann
 	if (mul_overflows(s->used / 2, (uint64_t)growth, &grown) ||
 	    add_overflows(grown, s->grant, &grown))
 		grown = UINT64_MAX;
+	/* One who took several in a row, in order, means it: the link is filled at once. */
+	if (s->streak >= STREAK_MIN)
+		row = (PLANNER_FIRST << min_u64(s->streak - STREAK_MIN + 1, 10)) *
+		      (256 - waste(p, s)) / 256;
+	row = min_u64(row, max_u64(4 * link_model_bytes_per_rtt(l->model), ROW_MIN));
+	grown = max_u64(grown, row);
 	a.bytes = min_u64(grown, limit);
-	a.crossed = max_u64(s->grant, min_u64(a.bytes, PLANNER_FIRST << s->crossed));
-	if (!s->crossed)
-		a.crossed = s->grant;
+	a.crossed = min_u64(a.bytes, s->crossed ? PLANNER_FIRST << s->crossed : s->grant);
+	a.crossed = max_u64(a.crossed, s->grant);
 	return a;
+}
+
+/* New connections are slow at first, so that a stream begins with many small pieces; later they
+ * share the link, and few large ones arrive in the order in which they are read. */
+static uint64_t piece_of(const struct planner_stream *s, uint64_t allowed)
+{
+	return max_u64(s->used < PLANNER_YOUNG ? allowed / 8 : allowed / 4, PIECE_MIN);
 }
 
 /* The run from s->next on that is wanted and allowed. Returns where the look ended. */
@@ -231,7 +248,8 @@ static uint64_t run_find(const struct planner *p, const struct planner_link *l,
 		if (file_begins(p, i))
 			ret->allowed = min_u64(ret->allowed, a.crossed);
 		ret->full = s->unused + ret->bytes + n > ret->allowed;
-		if (ret->full || ret->bytes + n > max_bytes)
+		if (ret->full || ret->bytes + n > max_bytes ||
+		    (!at_once && ret->bytes >= piece_of(s, ret->allowed)))
 			break;
 		if (!ret->bytes)
 			ret->plan.first = i;
@@ -248,7 +266,8 @@ bool planner_ahead(struct planner *p, const struct planner_link *l, struct plann
 	uint64_t next = run_find(p, l, s, at_once, max_bytes, &run);
 
 	/* Not in driblets: a request has its price. */
-	if (!at_once && run.full && s->unused && run.bytes < run.allowed / 4)
+	if (!at_once && run.full && s->unused &&
+	    run.bytes < min_u64(piece_of(s, run.allowed), run.allowed / 4))
 		return false;
 	s->next = next;
 	s->unused += run.bytes;

@@ -21,8 +21,9 @@
 #include "image/layer_index.h"
 
 #define PLANNER_FIRST (UINT64_C(256) << 10)   /* compressed bytes: the first range of a stream */
-#define PLANNER_AHEAD_MIN (UINT64_C(4) << 20) /* ahead of a stream that is used well, at most */
+#define PLANNER_AHEAD_MIN (UINT64_C(8) << 20) /* ahead of a stream that is used well, at most */
 #define PLANNER_AHEAD_MAX (UINT64_C(32) << 20)
+#define PLANNER_YOUNG (UINT64_C(1) << 20) /* bytes used: until then many small requests */
 #define PLANNER_STREAMS 8
 
 struct planner_budget { /* of all layers of an image */
@@ -38,6 +39,7 @@ struct planner_stream {
 	uint64_t unused;      /* bytes ahead, and of these */
 	uint64_t trusted;     /* in the budget */
 	uint64_t grant;	      /* bytes it may have ahead whatever was used */
+	unsigned streak;      /* touches in a row, each right behind the one before */
 	uint64_t stamp;	      /* 0 = free */
 	unsigned crossed;     /* beginnings of files it went over */
 };

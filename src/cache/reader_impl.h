@@ -31,7 +31,8 @@
 #define VERIFY_INLINE_MAX (256u << 10)	    /* verified by the thread that asked, if in memory */
 #define AHEAD_BYTES_MAX (UINT64_C(4) << 20) /* compressed, of a request nobody waits for */
 #define AHEAD_WITH_DEMAND_MAX (UINT64_C(2) << 20) /* the same, behind what somebody waits for */
-#define AHEAD_FLIGHTS_MAX 6	   /* at once: demand finds a thread and a connection */
+#define AHEAD_FLIGHTS_OLD_MAX 3	   /* for streams that are not young: connections stay warm */
+#define AHEAD_FLIGHTS_MAX 8	   /* at once: demand finds a thread and a connection */
 #define RETRY_NS (500 * NS_PER_MS) /* between two tries for a span that failed */
 #define N_FAILURES 16
 

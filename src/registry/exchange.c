@@ -169,7 +169,7 @@ static int hop_perform(struct try *t, struct http_response *rs, struct error *er
 	t->authorized = auth != NULL;
 	rq.url = t->url.text;
 	rq.judge_address = !origin_equal(&t->url.origin, &t->origin);
-	http_perform(x->r->http, &rq, rs, &t->at, t->detail);
+	http_perform(registry_http(x->r, x->background), &rq, rs, &t->at, t->detail);
 	if (auth)
 		explicit_bzero(auth, strlen(auth));
 	cost_add(x, rs);

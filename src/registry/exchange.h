@@ -43,6 +43,7 @@ struct registry {
 	struct registry_options o;
 	char *authfile;
 	struct http *http;
+	struct http *background; /* under lock; NULL until somebody prefetches */
 	struct creds_store *creds;
 	pthread_mutex_t lock; /* hosts, auths */
 	pthread_cond_t token_news;
@@ -64,6 +65,9 @@ int auth_header(struct registry *r, struct auth *a, const struct origin *target,
 int auth_answer(struct registry *r, struct auth *a, const struct http_response *rs,
 		uint64_t sent_version, uint64_t deadline_ns, const atomic_bool *cancel,
 		struct error *err);
+
+/* The engine that a request goes through. */
+struct http *registry_http(struct registry *r, bool background);
 
 struct exchange {
 	struct registry *r;

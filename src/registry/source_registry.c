@@ -33,15 +33,36 @@ static struct source_registry *registry_of(struct source *s)
 
 /* ---- struct registry ---- */
 
+static int engine_new(const struct registry *r, struct http **ret)
+{
+	const struct http_options o = {.seam = r->o.seam,
+				       .user_agent = r->o.user_agent,
+				       .tls_noverify = r->o.tls_noverify,
+				       .connect_ns = r->o.connect_ns,
+				       .first_byte_ns = r->o.first_byte_ns,
+				       .slow_ns = r->o.slow_ns};
+
+	return http_new(&o, ret);
+}
+
+/* Prefetch has connections of its own: else it would sit on the warm one when somebody reads. */
+struct http *registry_http(struct registry *r, bool background)
+{
+	struct http *h;
+
+	if (!background)
+		return r->http;
+	pthread_mutex_lock(&r->lock);
+	if (!r->background && engine_new(r, &r->background) < 0)
+		r->background = NULL;
+	h = r->background ? r->background : r->http;
+	pthread_mutex_unlock(&r->lock);
+	return h;
+}
+
 int registry_new(const struct registry_options *o, struct registry **ret, struct error *err)
 {
 	_cleanup_(registry_freep) struct registry *r = calloc(1, sizeof(*r));
-	struct http_options ho = {.seam = o->seam,
-				  .user_agent = o->user_agent,
-				  .tls_noverify = o->tls_noverify,
-				  .connect_ns = o->connect_ns,
-				  .first_byte_ns = o->first_byte_ns,
-				  .slow_ns = o->slow_ns};
 	int e;
 
 	if (!r)
@@ -51,7 +72,7 @@ int registry_new(const struct registry_options *o, struct registry **ret, struct
 	pthread_cond_init(&r->token_news, NULL);
 	e = creds_store_open(o->seam, o->log, o->authfile, &r->creds, err);
 	if (e >= 0 && !o->offline)
-		e = http_new(&ho, &r->http);
+		e = engine_new(r, &r->http);
 	if (e < 0)
 		return e;
 	*ret = steal_ptr(r);
@@ -63,6 +84,7 @@ void registry_free(struct registry *r)
 	if (!r)
 		return;
 	http_free(r->http);
+	http_free(r->background);
 	creds_store_free(r->creds);
 	for (struct auth *a = r->auths, *next; a; a = next) {
 		next = a->next;
