@@ -9,15 +9,13 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "image/chunk_cut.h"
+
 #define OUT_BYTES (512u << 10)
 
 struct gzip_decode {
-	const struct layer_index *index;
-	const struct chunk_sink *sink;
+	struct chunk_cut cut;
 	z_stream z;
-	uint64_t first_span, next_chunk, last_chunk;
-	uint64_t pos; /* of the output, relative to the first span */
-	uint8_t *chunk;
 	uint8_t *out;
 };
 
@@ -31,7 +29,7 @@ static int decode_start(struct gzip_decode *d, const struct layer_span *s, const
 		return inflateInit2(&d->z, 31) == Z_OK ? 0 : -ENOMEM;
 	if (inflateInit2(&d->z, -15) != Z_OK)
 		return -ENOMEM;
-	w = ZSTD_decompress(window, sizeof(window), d->index->windows + s->window_off,
+	w = ZSTD_decompress(window, sizeof(window), d->cut.index->windows + s->window_off,
 			    s->window_len);
 	if (s->window_len && ZSTD_isError(w))
 		return -EBADMSG;
@@ -43,32 +41,6 @@ static int decode_start(struct gzip_decode *d, const struct layer_span *s, const
 	}
 	if (s->window_len && inflateSetDictionary(&d->z, window, (uInt)w) != Z_OK)
 		return -EBADMSG;
-	return 0;
-}
-
-/* Copies what of the output belongs to wanted chunks, delivering each as it is complete. */
-static int decode_deliver(struct gzip_decode *d, const uint8_t *p, size_t n)
-{
-	const struct layer_span *spans = d->index->spans;
-
-	while (d->next_chunk <= d->last_chunk) {
-		const struct layer_chunk *c = &d->index->chunks[d->next_chunk];
-		uint64_t start =
-			spans[c->span].out_off - spans[d->first_span].out_off + c->span_off;
-		uint64_t from = max_u64(start, d->pos), to = min_u64(start + c->len, d->pos + n);
-		int r;
-
-		if (from >= to)
-			break;
-		memcpy(d->chunk + (from - start), p + (from - d->pos), to - from);
-		if (to < start + c->len)
-			break;
-		r = d->sink->chunk(d->sink->userdata, d->next_chunk, d->chunk, c->len);
-		if (r < 0)
-			return r;
-		d->next_chunk++;
-	}
-	d->pos += n;
 	return 0;
 }
 
@@ -89,7 +61,7 @@ static int decode_run(struct gzip_decode *d, bool raw)
 {
 	int r = 0;
 
-	while (r >= 0 && d->next_chunk <= d->last_chunk) {
+	while (r >= 0 && !chunk_cut_done(&d->cut)) {
 		int z;
 		size_t got;
 
@@ -99,8 +71,8 @@ static int decode_run(struct gzip_decode *d, bool raw)
 		got = OUT_BYTES - d->z.avail_out;
 		if (z != Z_OK && z != Z_STREAM_END)
 			return z == Z_MEM_ERROR ? -ENOMEM : -EBADMSG;
-		r = decode_deliver(d, d->out, got);
-		if (r >= 0 && z == Z_STREAM_END && d->next_chunk <= d->last_chunk)
+		r = chunk_cut_feed(&d->cut, d->out, got);
+		if (r >= 0 && z == Z_STREAM_END && !chunk_cut_done(&d->cut))
 			r = member_skip(d, &raw);
 	}
 	return r;
@@ -110,27 +82,27 @@ int gzip_decode(const struct layer_index *index, uint64_t first, uint64_t last, 
 		size_t in_len, uint64_t chunk_first, uint64_t chunk_last,
 		const struct chunk_sink *sink)
 {
-	struct gzip_decode d = {.index = index,
-				.sink = sink,
-				.first_span = first,
-				.next_chunk = chunk_first,
-				.last_chunk = chunk_last};
-	_cleanup_(freep) uint8_t *out = malloc(OUT_BYTES), *chunk = malloc(CHUNK_MAX);
+	struct gzip_decode d = {.cut = {.index = index,
+					.sink = sink,
+					.first_span = first,
+					.next = chunk_first,
+					.last = chunk_last}};
+	_cleanup_(freep) uint8_t *out = malloc(OUT_BYTES);
 	const struct layer_span *s = &index->spans[first];
 	const uint8_t *p = in;
 	int r;
 
-	if (!out || !chunk)
+	if (!out)
 		return -ENOMEM;
 	if (in_len > UINT32_MAX)
 		return -E2BIG;
 	d.out = out;
-	d.chunk = chunk;
 	r = decode_start(&d, s, &p, &in_len);
 	d.z.next_in = (uint8_t *)p;
 	d.z.avail_in = (uInt)in_len;
 	if (r >= 0)
 		r = decode_run(&d, s->window_len || s->bits);
 	inflateEnd(&d.z);
+	chunk_cut_fini(&d.cut);
 	return r;
 }

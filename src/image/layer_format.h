@@ -35,6 +35,9 @@ struct chunk_sink {
 	void *userdata;
 };
 
+struct chunk_stream; /* the format's own */
+enum { CHUNKS_COMPLETE = 1 };
+
 struct layer_format {
 	enum layer_format_id id;
 	const char *name; /* "estargz", "gzip", ...: what users and scripts see */
@@ -49,9 +52,18 @@ struct layer_format {
 	int (*decode)(const struct layer_index *index, uint64_t first, uint64_t last,
 		      const void *in, size_t in_len, uint64_t chunk_first, uint64_t chunk_last,
 		      const struct chunk_sink *sink);
+	/* The same with the bytes of the spans from `first` on in pieces, for spans that are too
+	 * large for memory. NULL, all three: this format has none. CHUNKS_COMPLETE: the last chunk
+	 * was delivered, what follows is of no use. After an error the stream can only be freed. */
+	int (*stream_new)(const struct layer_index *index, uint64_t first, uint64_t chunk_first,
+			  uint64_t chunk_last, const struct chunk_sink *sink,
+			  struct chunk_stream **ret);
+	int (*stream_feed)(struct chunk_stream *s, const void *data, size_t n);
+	void (*stream_free)(struct chunk_stream *s); /* accepts NULL */
 };
 
-extern const struct layer_format format_estargz, format_gzip; /* one file each: format_*.c */
+/* One file each: format_*.c. */
+extern const struct layer_format format_estargz, format_gzip, format_zstd, format_tar;
 
 /* NULL: no such format here. */
 const struct layer_format *layer_format_lookup(enum layer_format_id id);

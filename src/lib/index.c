@@ -15,7 +15,7 @@
 #define TAIL_BYTES (64u << 10) /* read with the footer, on the chance that the TOC fits */
 #define TOC_COMPRESSED_MAX (64u << 20)
 
-enum { TOC_UNUSABLE = 1 }; /* the layer is streamed like any gzip layer */
+enum { TOC_UNUSABLE = 1 }; /* the layer is streamed */
 
 struct index_run {
 	struct morsel *m;
@@ -59,14 +59,6 @@ static int run_init(struct index_run *x, enum anchor_kind anchor,
 	return r;
 }
 
-static const char *format_unsupported_name(enum layer_format_id format)
-{
-	return format == LAYER_TAR	      ? "an uncompressed tar"
-	       : format == LAYER_ZSTD	      ? "zstd"
-	       : format == LAYER_ZSTD_CHUNKED ? "zstd:chunked"
-					      : "of an unknown format";
-}
-
 static int run_start_indexer(struct index_run *x, enum layer_format_id format, uint64_t data_end)
 {
 	struct indexer_params p = {
@@ -79,11 +71,6 @@ static int run_start_indexer(struct index_run *x, enum layer_format_id format, u
 	};
 
 	x->l->format = layer_format_lookup(format);
-	if (!x->l->format)
-		return error_set(x->err, -ENOTSUP,
-				 "layer %s is %s, which is not supported yet: push the image "
-				 "with gzip layers",
-				 x->name, format_unsupported_name(format));
 	if (x->l->format->from_toc)
 		p.data_fd = -1;
 	return indexer_start(&p, &x->ix, x->err);
@@ -330,7 +317,7 @@ static int toc_run(struct index_run *x, const struct tail *t, const struct estar
 	return r < 0 ? r : toc_finish(x);
 }
 
-/* 0, TOC_UNUSABLE (the layer is then streamed like any gzip layer), or an error. */
+/* 0, TOC_UNUSABLE (the layer is then streamed), or an error. */
 static int toc_index(struct index_run *x)
 {
 	_cleanup_(blob_closep) struct blob *external = NULL;

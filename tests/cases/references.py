@@ -141,14 +141,6 @@ def case_unknown_layer_types_are_refused(t):
     t.refused(8, "ls", f"oci:{lay.path}")
 
 
-def case_formats_to_come_are_refused_by_name(t):
-    tar = Tar().file("which", b"plain").end()
-    for blob, name in ((tar, "uncompressed tar"), (b"\x28\xb5\x2f\xfd" + bytes(600), "zstd")):
-        lay = Layout(t.new_path("img"))
-        lay.image([Layer(tar, blob=blob, media_type=OCI_LAYER_TAR)])
-        t.refused(8, "ls", f"oci:{lay.path}", says=name)
-
-
 def case_ambiguous_manifests_are_refused(t):
     """A document that reads as a manifest and as an index (CVE-2021-41190)."""
     lay = Layout(t.path("img"))
