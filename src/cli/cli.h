@@ -6,6 +6,7 @@
  *   options.c   the option table: getopt, environment, help and checks all come from it
  *   output.c    sizes, times, JSON and tables on stdout
  *   progress.c  the bar on stderr
+ *   complete.c  what a shell could put where the cursor is
  *   cmd_*.c     the verbs
  *   mount_helper.c  mount(8)'s way to say "morsel mount"
  *
@@ -90,8 +91,21 @@ int cmd_ls(struct cli *c);
 int cmd_cat(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_cache(struct cli *c);
+int cmd_completion(struct cli *c);
 
-/* options.c. Returns 0, or 2 after having said why. */
+struct option_info {
+	const char *name;
+	char letter;	 /* 0 = none */
+	const char *arg; /* NULL: a flag */
+	bool optional;	 /* the argument may be left out ("--tls-verify" = "=true") */
+	bool env;	 /* MORSEL_<NAME> sets it too */
+	const char *help;
+	const char *const *values; /* what it can be, or may well be; NULL-terminated */
+};
+
+/* options.c. NULL: the verb does not take it. */
+const struct option_info *option_of(const struct verb *verb, int id);
+/* Returns 0, or 2 after having said why. */
 int options_read(struct cli *c, int argc, char **argv);
 void options_help(const struct verb *verb, FILE *f);
 /* A long option of this verb that makes sense in fstab. */
@@ -118,7 +132,13 @@ int output_finish(void);
 void progress_init(struct cli *c);
 void progress_clear(struct cli *c);
 
-/* main.c: reads the options and does it, or, with fake, only the former. The exit code. */
+/* complete.c: prints what could stand for the last of n words after "morsel", see there. */
+void complete_words(struct cli *c, char **words, int n);
+
+/* main.c: the table of verbs. verb_get: NULL behind the last. */
+const struct verb *verb_get(size_t i);
+const struct verb *verb_lookup(const char *name);
+/* Reads the options and does it, or, with fake, only the former. The exit code. */
 int verb_run(struct cli *c, const struct verb *verb, int argc, char **argv, bool fake);
 
 /* mount_helper.c: as /sbin/mount.morsel, whose arguments these are. mount(8)'s exit codes. */

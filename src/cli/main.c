@@ -39,16 +39,23 @@ static const struct verb verbs[] = {
 	 2, -1, cmd_cat},
 	{"inspect", "REF", "Show what an image is and how its layers would be fetched.",
 	 OPTS_IMAGE | OPT(FORMAT), 1, 1, cmd_inspect},
-	{"cache", "info|ls|verify|clear | prune [SIZE]",
+	{"cache", "info|ls|verify|clear|prune [SIZE]",
 	 "Look at the cache, check it, make room in it, empty it.", OPTS_CACHE | OPT(FORMAT), 1, 2,
 	 cmd_cache},
+	{"completion", "bash|zsh|fish", "Print a completion script for a shell.", OPT(HELP), 1, -1,
+	 cmd_completion},
 	{"version", "", "Show the version.", OPT(HELP), 0, 0, cmd_version},
 	{"help", "[VERB]", "Show how to use a verb.", OPT(HELP), 0, 1, cmd_help},
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
-static const struct verb *verb_lookup(const char *name)
+const struct verb *verb_get(size_t i)
+{
+	return i < N_VERBS ? &verbs[i] : NULL;
+}
+
+const struct verb *verb_lookup(const char *name)
 {
 	for (size_t i = 0; i < N_VERBS; i++)
 		if (!strcmp(verbs[i].name, name))
@@ -62,7 +69,7 @@ static void help_all(FILE *f)
 	      "Container images as files, straight from a registry, fetched as they are read.\n\n",
 	      f);
 	for (size_t i = 0; i < N_VERBS; i++)
-		fprintf(f, "  %-8s %s\n", verbs[i].name, verbs[i].summary);
+		fprintf(f, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
 	fputs("\nREF is [docker://][host[:port]/]path[:tag][@digest], oci:DIR[:NAME],\n"
 	      "oci-archive:FILE[:NAME] or docker-archive:FILE[:NAME].\n"
 	      "\"morsel help VERB\" shows a verb's options.\n",

@@ -11,40 +11,43 @@
 #include <string.h>
 #include <strings.h>
 
-struct option_info {
-	const char *name;
-	char letter;	 /* 0 = none */
-	const char *arg; /* NULL: a flag */
-	bool optional;	 /* the argument may be left out ("--tls-verify" = "=true") */
-	bool env;	 /* MORSEL_<NAME> sets it too */
-	const char *help;
-};
+static const char *const pulls[] = {"newer", "missing", "always", "never", NULL};
+static const char *const levels[] = {"error", "warn", "info", "debug", "trace", NULL};
+static const char *const formats[] = {"table", "json", NULL};
+static const char *const modes[] = {"auto", "tty", "none", NULL};
+static const char *const bools[] = {"true", "false", NULL};
+/* Of many; others are taken too. */
+static const char *const platforms[] = {
+	"linux/amd64",	 "linux/arm64", "linux/arm/v7",	 "linux/386",
+	"linux/ppc64le", "linux/s390x", "linux/riscv64", NULL};
+static const char *const kinds[] = {"none", "landmark", "order", "all", "list=", NULL};
 
 static const struct option_info infos[OPT_COUNT] = {
 	[OPT_CACHE_DIR] = {"cache-dir", 0, "DIR", .env = true,
 			   .help = "where fetched data is kept"},
 	[OPT_CACHE_SIZE] = {"cache-size", 0, "SIZE", .env = true,
 			    .help = "bound of the cache, e.g. 20G (default 10G)"},
-	[OPT_PLATFORM] = {"platform", 0, "OS/ARCH[/VARIANT]", .env = true,
+	[OPT_PLATFORM] = {"platform", 0, "OS/ARCH[/VARIANT]", .env = true, .values = platforms,
 			  .help = "which image of an index (default: this machine's)"},
 	[OPT_INSECURE] = {"insecure", 0, NULL, .env = true, .help = "plain HTTP"},
-	[OPT_TLS_VERIFY] = {"tls-verify", 0, "BOOL", .optional = true, .env = true,
+	[OPT_TLS_VERIFY] = {"tls-verify", 0, "BOOL", .optional = true, .env = true, .values = bools,
 			    .help = "=false: HTTPS without verifying the registry"},
 	[OPT_AUTHFILE] = {"authfile", 0, "FILE", .env = true,
 			  .help = "credentials (default: podman's and docker's places)"},
 	[OPT_OFFLINE] = {"offline", 0, NULL, .env = true, .help = "never dial; use the cache only"},
 	[OPT_PULL] =
-		{"pull", 0, "POLICY", .env = true,
+		{"pull", 0, "POLICY", .env = true, .values = pulls,
 		 .help = "when to ask what a tag names: newer (default), missing, always, never"},
 	[OPT_MAX_ENTRIES] = {"max-entries", 0, "N", .env = true,
 			     .help = "files an image may have (default 1000000)"},
-	[OPT_LOG_LEVEL] = {"log-level", 0, "LEVEL", .env = true,
+	[OPT_LOG_LEVEL] = {"log-level", 0, "LEVEL", .env = true, .values = levels,
 			   .help = "error, warn (default), info, debug, trace"},
 	[OPT_VERBOSE] = {"verbose", 'v', NULL, .help = "log more; twice: even more"},
 	[OPT_QUIET] = {"quiet", 'q', NULL, .help = "only errors"},
-	[OPT_PROGRESS] = {"progress", 0, "MODE", .env = true,
+	[OPT_PROGRESS] = {"progress", 0, "MODE", .env = true, .values = modes,
 			  .help = "auto (default: on a terminal), tty, none"},
-	[OPT_FORMAT] = {"format", 0, "FORMAT", .env = true, .help = "table (default) or json"},
+	[OPT_FORMAT] = {"format", 0, "FORMAT", .env = true, .values = formats,
+			.help = "table (default) or json"},
 	[OPT_FOREGROUND] = {"foreground", 'f', NULL, .help = "serve in the foreground"},
 	[OPT_READY_FD] = {"ready-fd", 0, "FD",
 			  .help = "write \"ready\\n\" there when the mount answers"},
@@ -55,7 +58,7 @@ static const struct option_info infos[OPT_COUNT] = {
 	[OPT_DEV] = {"dev", 0, NULL, .help = "let device nodes work (root)"},
 	[OPT_NOEXEC] = {"noexec", 0, NULL, .help = "let no program be run from it"},
 	[OPT_THREADS] = {"threads", 0, "N", .help = "threads that answer the kernel"},
-	[OPT_PREFETCH] = {"prefetch", 0, "KIND[,KIND...]", .env = true,
+	[OPT_PREFETCH] = {"prefetch", 0, "KIND[,KIND...]", .env = true, .values = kinds,
 			  .help = "none, landmark, order, all, list=FILE (default landmark,order)"},
 	[OPT_BANDWIDTH] = {"bandwidth", 0, "SIZE", .env = true,
 			   .help = "bytes a second that prefetch may take, e.g. 2M"},
@@ -82,6 +85,11 @@ static void env_name(const char *name, char out[static 40])
 		out[i] = out[i] == '-'
 				 ? '_'
 				 : (char)(out[i] >= 'a' && out[i] <= 'z' ? out[i] - 32 : out[i]);
+}
+
+const struct option_info *option_of(const struct verb *verb, int id)
+{
+	return takes(verb, id) ? &infos[id] : NULL;
 }
 
 void options_help(const struct verb *verb, FILE *f)
@@ -188,10 +196,6 @@ static int bad_value(const struct cli *c, int id)
 /* The meaning of the options that set up a context or the output; a verb reads its own. */
 static int options_apply(struct cli *c, int verbose)
 {
-	static const char *const pulls[] = {"newer", "missing", "always", "never", NULL};
-	static const char *const levels[] = {"error", "warn", "info", "debug", "trace", NULL};
-	static const char *const formats[] = {"table", "json", NULL};
-	static const char *const modes[] = {"auto", "tty", "none", NULL};
 	struct morsel_options *o = &c->options;
 	int n, level = MORSEL_LOG_WARN + verbose;
 	bool verify = true;

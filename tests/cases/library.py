@@ -105,6 +105,8 @@ def case_installed_files(t):
     want = {
         "bin/morsel", "sbin/mount.morsel", "sbin/mount.fuse.morsel", "include/morsel.h", "libexec/morsel/morsel-indexer",
         "lib/@/libmorsel.so", "lib/@/libmorsel.so.0", "lib/@/libmorsel.so.0.1.0", "lib/@/pkgconfig/morsel.pc",
+        "share/bash-completion/completions/morsel", "share/zsh/vendor-completions/_morsel",
+        "share/fish/vendor_completions.d/morsel.fish",
     } | {f"share/man/man{p[-1]}/{os.path.basename(p)}" for p in glob.glob(f"{ROOT}/man/*.[1-8]")}
     have = {os.path.relpath(os.path.join(d, f), prefix) for d, _, files in os.walk(dest) for f in files}
     multiarch = t.run("gcc", "-print-multiarch").text.strip()
