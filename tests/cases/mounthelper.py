@@ -3,7 +3,7 @@ import os
 
 import samples
 from library import install
-from morseltest import need
+from morseltest import ROOT, need
 
 # /usr/local is what was installed; /usr/sbin is as it is, with links to our helpers when HELPERS is set.
 PREAMBLE = """
@@ -119,3 +119,21 @@ def case_user(t):
     lines = r.text.splitlines()
     t.equal((lines[0], lines[2]), ("hello, world", "gone"), "contents")
     t.check({"noexec", "nosuid", "nodev", "user_id=65534"} <= set(lines[1].split(",")), lines[1])
+
+
+def case_fstab_lines(t):
+    """systemd makes of the manual's fstab lines what the manual says: units that wait for the network."""
+    generator = "/usr/lib/systemd/system-generators/systemd-fstab-generator"
+    if not os.access(generator, os.X_OK):
+        t.skip("systemd is not installed")
+    with open(f"{ROOT}/man/mount.morsel.8", encoding="ascii") as f:
+        lines = [line.replace("\\-", "-") for line in f if line.endswith(" 0 0\n")]
+    t.equal(len(lines), 2, "lines for fstab")
+    with open(t.path("fstab"), "w", encoding="ascii") as f:
+        f.writelines(lines)
+    units = t.path("units")
+    os.mkdir(units)
+    t.run(generator, units, units, units, env={"SYSTEMD_FSTAB": t.path("fstab")})
+    t.equal(sorted(os.listdir(f"{units}/remote-fs.target.wants")), ["mnt-debian.mount", "srv-data.automount"], "wanted")
+    with open(f"{units}/srv-data.automount", encoding="utf-8") as f:
+        t.contains(f.read(), "TimeoutIdleSec=10min")

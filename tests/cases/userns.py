@@ -27,7 +27,7 @@ def image(t):
     return f"oci:{lay.path}", home
 
 
-def run(t, enter, script, ref, home, **env):
+def run(t, enter, script, ref, home, setup="", **env):
     t.need_root("the case makes the user's surroundings as root")
     t.need_fuse()
     need("unshare", "setpriv", "fusermount3")
@@ -35,7 +35,7 @@ def run(t, enter, script, ref, home, **env):
         t.skip("user namespaces are not allowed here")
     env = {"MORSEL_CACHE_DIR": None, "HOME": home, "XDG_RUNTIME_DIR": None, "HERE": t.work, "MORSEL": t.binary, "REF": ref,
            **env}
-    r = t.run("unshare", "-m", "sh", "-euc", AS_USER + enter + ' sh -euc "$0"', script, env=env)
+    r = t.run("unshare", "-m", "sh", "-euc", setup + AS_USER + enter + ' sh -euc "$0"', script, env=env)
     wait_until("the servers to end", lambda: not t.servers(), 5)
     return r.text.splitlines()
 
@@ -69,3 +69,19 @@ def case_incapable(t):
     t.equal(lines[0], "32", "exit code")
     t.contains(lines[1], "does not let this root mount")
     t.equal(len(lines), 2, "lines")
+
+
+def case_podman(t):
+    """podman unshare, whose namespace maps more users than one."""
+    ref, home = image(t)
+    need("podman", "newuidmap")
+    for name in ("subuid", "subgid"):
+        with open(t.path(name), "w", encoding="ascii") as f:
+            f.write("nobody:700000:65536\n")
+        os.chmod(t.path(name), 0o644)
+    lines = run(t, "podman unshare", """cd "$HOME"; id -u
+        "$MORSEL" mount "$REF" mnt; cat "mnt/another's"; stat -c %u:%g mnt/mine "mnt/another's"
+        findmnt -n -o FSTYPE mnt; "$MORSEL" umount mnt; findmnt mnt || echo gone""", ref, home,
+                setup='mount --bind "$HERE/subuid" /etc/subuid; mount --bind "$HERE/subgid" /etc/subgid',
+                XDG_RUNTIME_DIR="/run/user/65534")
+    t.equal(lines, ["0", "secret", "0:0", "1000:1000", "fuse.morsel", "gone"], "what is seen")
