@@ -151,6 +151,8 @@ MORSEL_API void morsel_free(struct morsel *m);
 /** Makes running and later calls of this context fail with -ECANCELED soon; morsel_mount() unmounts
  * first. There is no way back. Any thread; async-signal-safe. */
 MORSEL_API void morsel_cancel(struct morsel *m);
+/** Whether morsel_cancel() was called: for loops of one's own between calls. Async-signal-safe. */
+MORSEL_API bool morsel_cancelled(const struct morsel *m);
 
 /* ---- images --------------------------------------------------------------------------------- */
 
@@ -236,10 +238,38 @@ MORSEL_API int morsel_image_readlink(struct morsel_image *img, uint64_t ino, cha
 MORSEL_API int morsel_image_read(struct morsel_image *img, uint64_t ino, uint64_t off, void *buf,
 				 size_t n, size_t *ret_n, struct morsel_error *err);
 
+/**
+ * Shows the extended attributes of a file. Does not fetch.
+ *
+ * @param ino       from struct morsel_stat of this image
+ * @param fn        called from this thread for each; name ("user.x") and value (n bytes, at most
+ *                  65535) are valid during the call. A value other than 0 ends that and is
+ * returned: choose a positive one. security.capability is among them, trusted.overlay.* not
+ * @param userdata  for fn
+ * @return 0; what fn returned; -EBADMSG; -E2BIG: names of more than 64 KiB
+ */
+MORSEL_API int morsel_image_xattrs(struct morsel_image *img, uint64_t ino,
+				   int (*fn)(void *userdata, const char *name, const void *value,
+					     size_t n),
+				   void *userdata, struct morsel_error *err);
+
 /** What the image is, without indexing or reading contents. *ret_json: one JSON object, see
  * morsel-inspect(1), for free(3). Errors as for morsel_image_open(). */
 MORSEL_API int morsel_inspect(struct morsel *m, const char *ref, char **ret_json,
 			      struct morsel_error *err);
+
+/**
+ * Lists the tags of a repository, or the names of the images in an OCI layout or an archive, in the
+ * order in which the registry (the directory, the file) has them. Asks page by page; the cache has
+ * no part in it. A next page on another host is not followed.
+ *
+ * @param repo      a reference; a tag or digest in it does not matter
+ * @param ret_tags  on success a NULL-terminated array; each string and the array are for free(3)
+ * @return 0; -EINVAL, -ENOENT (no such repository), -EACCES and network errors; -EPERM: the list
+ * goes on at another host; -EPROTO: it never ends; -E2BIG: more than 1000 pages; -ECANCELED
+ */
+MORSEL_API int morsel_tags(struct morsel *m, const char *repo, char ***ret_tags,
+			   struct morsel_error *err);
 
 /* ---- mounts --------------------------------------------------------------------------------- */
 

@@ -89,6 +89,8 @@ int cmd_umount(struct cli *c);
 int cmd_stat(struct cli *c);
 int cmd_ls(struct cli *c);
 int cmd_cat(struct cli *c);
+int cmd_cp(struct cli *c);
+int cmd_tags(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_cache(struct cli *c);
 int cmd_completion(struct cli *c);

@@ -17,6 +17,7 @@
 struct bar {
 	bool enabled;
 	atomic_bool drawn; /* cleared by whichever thread logs */
+	const char *phase; /* that began at start_s */
 	double start_s;
 };
 
@@ -43,8 +44,8 @@ static void bar_draw(struct bar *b, const struct morsel_progress *p, double elap
 	format_size(p->done_bytes, done);
 	format_size(p->total_bytes, total);
 	format_size((uint64_t)per_s, rate);
-	fprintf(stderr, "\r[%s] %s/%s  %s/s  layer %u/%u", cells, done, total, rate, p->layers_done,
-		p->layers_total);
+	fprintf(stderr, "\r[%s] %s/%s  %s/s  %s %u/%u", cells, done, total, rate,
+		strcmp(p->phase, "copy") ? "layer" : "file", p->layers_done, p->layers_total);
 	if (per_s > 0 && p->total_bytes > p->done_bytes)
 		fprintf(stderr, "  %.0fs left", (double)(p->total_bytes - p->done_bytes) / per_s);
 	fputs("\033[K", stderr);
@@ -58,8 +59,10 @@ static int progress_show(void *userdata, const struct morsel_progress *p)
 	struct bar *b = c->progress_state;
 	double now = now_s();
 
-	if (b->start_s == 0)
+	if (!b->phase || strcmp(b->phase, p->phase) != 0) {
+		b->phase = p->phase;
 		b->start_s = now;
+	}
 	if (now - b->start_s >= SHOW_AFTER_S)
 		bar_draw(b, p, now - b->start_s);
 	return 0;

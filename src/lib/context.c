@@ -167,3 +167,8 @@ void morsel_cancel(struct morsel *m)
 	if (write(m->cancel_fd, &one, sizeof(one)) < 0) /* full: it is readable already */
 		errno = e;
 }
+
+bool morsel_cancelled(const struct morsel *m)
+{
+	return atomic_load_explicit(&m->cancelled, memory_order_relaxed);
+}

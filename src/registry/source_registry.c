@@ -20,6 +20,7 @@
 struct source_registry {
 	struct source source;
 	struct auth *auth; /* the registry's */
+	char *host;
 	char *repo;
 	char *tag;
 	bool has_digest;
@@ -247,6 +248,8 @@ static int tags_add(struct tag_list *l, const struct http_response *rs, const ch
 	size_t i;
 	int e = json_parse(rs->body.data, rs->body.len, DOCUMENT_MAX, what, &doc, err);
 
+	if (e >= 0 && !json_is_object(doc))
+		e = error_set(err, -EBADMSG, "%s: its list of tags is not an object", what);
 	if (e >= 0)
 		e = json_get_array(doc, "tags", what, &tags, err);
 	if (e)
@@ -262,44 +265,95 @@ static int tags_add(struct tag_list *l, const struct http_response *rs, const ch
 	return 0;
 }
 
-/* A next page is of the same list on the same host: only its query is taken. */
-static char *next_page(const struct source_registry *s, const struct http_response *rs)
+/* The host a link names, as "host[:port]"; NULL: none, it is relative. */
+static const char *link_host(const char *link, size_t *ret_len)
+{
+	const char *at = strstr(link, "://");
+
+	if (at && at < link + strcspn(link, "/?"))
+		at += 3;
+	else if (!strncmp(link, "//", 2))
+		at = link + 2;
+	else
+		return NULL;
+	*ret_len = strcspn(at, "/?#");
+	return at;
+}
+
+/* A next page is of the same list on the same host: only its query is taken. *ret = NULL: there is
+ * none. */
+static int next_page(const struct source_registry *s, const struct http_response *rs, char **ret,
+		     struct error *err)
 {
 	_cleanup_(freep) char *link = NULL;
-	const char *value = http_header(rs, "link"), *query;
-	char *path;
+	const char *value = http_header(rs, "link"), *query, *host;
+	size_t n = 0;
 
-	if (!value || link_next_parse(value, &link) || !(query = strchr(link, '?')) ||
-	    asprintf(&path, "%s/tags/list%s", s->repo, query) < 0)
-		return NULL;
-	return path;
+	*ret = NULL;
+	if (!value || link_next_parse(value, &link))
+		return 0;
+	host = link_host(link, &n);
+	if (host && (n != strlen(s->host) || strncasecmp(host, s->host, n)))
+		return error_set(
+			err, -EPERM,
+			"%s: its list of tags goes on at another host (%.*s), which is not "
+			"followed",
+			s->source.name, (int)min_u64(n, 200), host);
+	query = strchr(link, '?');
+	if (query && asprintf(ret, "%s/tags/list%s", s->repo, query) < 0) {
+		*ret = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* One page; *path becomes the next one's, or NULL. */
+static int tags_page(struct source_registry *s, char **path, struct tag_list *list,
+		     struct error *err)
+{
+	struct http_response rs = {0};
+	char *next = NULL;
+	int e = document_get(s, *path, "Accept: application/json", DOCUMENT_MAX, &rs, err);
+
+	if (e >= 0)
+		e = tags_add(list, &rs, s->source.name, err);
+	if (e >= 0)
+		e = next_page(s, &rs, &next, err);
+	http_response_fini(&rs);
+	free(*path);
+	*path = next;
+	return e;
 }
 
 static int registry_tags(struct source *source, char ***ret, struct error *err)
 {
 	struct source_registry *s = registry_of(source);
 	struct tag_list list = {.names = calloc(1, sizeof(char *))};
-	char *path = NULL;
+	_cleanup_(freep) char *path = NULL, *mark = NULL;
 	int e = list.names && asprintf(&path, "%s/tags/list", s->repo) >= 0 ? 0 : -ENOMEM;
 
-	for (int page = 0; e >= 0 && path && page < TAGS_PAGES_MAX; page++) {
-		struct http_response rs = {0};
-
-		e = document_get(s, path, "Accept: application/json", DOCUMENT_MAX, &rs, err);
-		if (e >= 0)
-			e = tags_add(&list, &rs, source->name, err);
-		free(path);
-		path = e >= 0 ? next_page(s, &rs) : NULL;
-		http_response_fini(&rs);
+	for (unsigned page = 1; e >= 0 && path; page++) {
+		e = tags_page(s, &path, &list, err);
+		if (e < 0 || !path)
+			break;
+		if (mark && !strcmp(mark, path)) /* any cycle meets a mark at a power of two */
+			e = error_set(err, -EPROTO, "%s: its list of tags never ends",
+				      source->name);
+		else if (page >= TAGS_PAGES_MAX)
+			e = error_set(err, -E2BIG, "%s: its list of tags has more than %d pages",
+				      source->name, TAGS_PAGES_MAX);
+		if (page & (page - 1))
+			continue;
+		free(mark);
+		mark = strdup(path);
 	}
-	free(path);
-	if (e >= 0)
+	if (e >= 0) {
 		*ret = list.names;
-	else {
-		for (size_t i = 0; i < list.n; i++)
-			free(list.names[i]);
-		free(list.names);
+		return 0;
 	}
+	for (size_t i = 0; i < list.n; i++)
+		free(list.names[i]);
+	free(list.names);
 	return e;
 }
 
@@ -307,6 +361,7 @@ static void registry_close(struct source *source)
 {
 	struct source_registry *s = registry_of(source);
 
+	free(s->host);
 	free(s->repo);
 	free(s->tag);
 	free((char *)s->source.name);
@@ -331,12 +386,14 @@ int source_registry_open(struct registry *r, const struct ref *ref, struct sourc
 	if (!s)
 		return -ENOMEM;
 	s->source = (struct source){.ops = &ops, .registry = r, .name = strdup(ref->text)};
+	s->host = strdup(ref->api_host);
 	s->repo = strdup(ref->path);
 	s->tag = ref->tag ? strdup(ref->tag) : NULL;
 	s->has_digest = ref->has_digest;
 	s->digest = ref->digest;
 	s->auth = registry_auth(r, host, ref->path);
-	if (!s->source.name || !s->repo || (ref->tag && !s->tag) || !s->auth || !s->auth->repo) {
+	if (!s->source.name || !s->host || !s->repo || (ref->tag && !s->tag) || !s->auth ||
+	    !s->auth->repo) {
 		registry_close(&s->source);
 		return -ENOMEM;
 	}

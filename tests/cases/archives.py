@@ -124,8 +124,6 @@ def case_docker_archive_tools(t):
         t.run("buildah", "push", image, f"docker-archive:{files['buildah']}:some/name:1", env=env)
     finally:
         oracles.podman_end(t)
-    if t.morsel("ls", f"docker-archive:{files['skopeo']}", rc=None).rc == 8:
-        t.skip("this build does not read uncompressed layers")
     with t.mounted(f"oci:{lay.path}", at=t.path("want")) as o:
         want = treecmp.dump(o.path)
     for tool, path in files.items():

@@ -11,7 +11,7 @@ from faults import FaultRegistry
 from images import Layout, layer
 from tarball import Tar
 
-VERBS = ("mount", "umount", "stat", "ls", "cat", "inspect", "cache", "completion", "version", "help")
+VERBS = ("mount", "umount", "stat", "ls", "cat", "cp", "tags", "inspect", "cache", "completion", "version", "help")
 
 
 def case_version(t):
