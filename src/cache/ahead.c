@@ -27,16 +27,24 @@ static bool span_is_wanted(void *userdata, uint64_t span)
 	return i == first;
 }
 
+/* An eighth of what there is to keep it in: the cache, or memory while the disk refuses. */
+static uint64_t room(const struct layer_state *ls)
+{
+	struct cache *c = ls->conf.layer->cache;
+
+	return (cache_disk_ok(c) ? c->limit_bytes : c->memory.max_bytes) / 8;
+}
+
 uint64_t fetch_bytes_max(const struct layer_state *ls)
 {
-	return min_u64(FETCH_BYTES_MAX, ls->conf.layer->cache->limit_bytes / 8);
+	return min_u64(FETCH_BYTES_MAX, room(ls));
 }
 
 struct planner_link ahead_link(struct layer_state *ls)
 {
 	return (struct planner_link){
 		.model = &ls->r->link,
-		.max_bytes = ls->conf.layer->cache->limit_bytes / 8,
+		.max_bytes = room(ls),
 		.is_wanted = span_is_wanted,
 		.userdata = ls,
 	};
@@ -82,7 +90,7 @@ static bool ahead_fetch(struct reader *r, struct layer_state *ls, const struct p
 /* A layer that would push itself out of the cache is better not streamed. */
 static bool fits(const struct layer_state *ls)
 {
-	return ls->index->header.device_bytes <= ls->conf.layer->cache->limit_bytes / 2;
+	return ls->index->header.device_bytes <= 4 * room(ls);
 }
 
 static unsigned flights_max(const struct planner_stream *s)

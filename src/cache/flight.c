@@ -312,6 +312,7 @@ void flight_end(struct flight *f, int result, bool may_block)
 {
 	struct reader *r = f->r;
 	struct flight *new = NULL;
+	bool failed = result < 0;
 	struct wait *over;
 
 	pthread_mutex_lock(&r->lock);
@@ -320,17 +321,17 @@ void flight_end(struct flight *f, int result, bool may_block)
 			*at = f->next;
 			break;
 		}
-	/* Who waits for a prefetch that failed tries himself. */
-	if (f->why == WHY_PREFETCH && result < 0)
+	/* Who waits for what nobody had asked for, and it failed, tries himself. */
+	if (f->why != WHY_DEMAND && result < 0)
 		result = 0;
-	if (f->kind == FLIGHT_FETCH && f->why != WHY_PREFETCH && result != -ECANCELED &&
+	if (f->kind == FLIGHT_FETCH && f->why == WHY_DEMAND && result != -ECANCELED &&
 	    (result < 0 || f->bad.any))
 		failure_note(f, result);
 	if (f->kind == FLIGHT_FETCH) {
 		r->ahead -= f->why == WHY_AHEAD;
 		r->rest -= f->why == WHY_REST;
 	}
-	if (f->kind == FLIGHT_FETCH && f->why == WHY_REST && result >= 0 && !r->stopping)
+	if (f->kind == FLIGHT_FETCH && f->why == WHY_REST && !failed && !r->stopping)
 		ahead_plan(r, f->ls, NULL, &new);
 	over = waits_take(f, 0, true, result);
 	pthread_mutex_unlock(&r->lock);
