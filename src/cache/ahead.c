@@ -27,17 +27,18 @@ static bool span_is_wanted(void *userdata, uint64_t span)
 	return i == first;
 }
 
-/* An eighth of what there is to keep it in: the cache, or memory while the disk refuses. */
+uint64_t fetch_bytes_max(const struct layer_state *ls)
+{
+	return min_u64(FETCH_BYTES_MAX, ls->conf.layer->cache->limit_bytes / 8);
+}
+
+/* What may be read ahead. While the disk refuses there is only a little memory: what is asked for
+ * needs that. */
 static uint64_t room(const struct layer_state *ls)
 {
 	struct cache *c = ls->conf.layer->cache;
 
-	return (cache_disk_ok(c) ? c->limit_bytes : c->memory.max_bytes) / 8;
-}
-
-uint64_t fetch_bytes_max(const struct layer_state *ls)
-{
-	return min_u64(FETCH_BYTES_MAX, room(ls));
+	return cache_disk_ok(c) ? c->limit_bytes / 8 : 0;
 }
 
 struct planner_link ahead_link(struct layer_state *ls)

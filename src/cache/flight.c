@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#define FAILED_LATE_NS NS_PER_S
 #define SUBMIT_RETRY_NS (10 * NS_PER_MS)
 
 /* ---- planning: under the lock ---- */
@@ -81,6 +82,7 @@ struct flight *flight_fetch_new(struct reader *r, struct layer_state *ls, uint64
 	f->last = last;
 	f->need_last = why == WHY_DEMAND ? last : first;
 	f->why = why;
+	f->made_ns = reader_now(r);
 	r->ahead += why == WHY_AHEAD;
 	r->rest += why == WHY_REST;
 	return f;
@@ -110,7 +112,7 @@ static struct flight *fetch_new(struct parked *p, uint64_t i, uint64_t end,
 	}
 	f = flight_fetch_new(p->r, ls, first, last, WHY_DEMAND);
 	bytes = ix->spans[last].in_end - ix->spans[first].in_off;
-	if (f && s && s->next == last + 1 && bytes < max_bytes &&
+	if (f && s && s->next == last + 1 && bytes < max_bytes && link.max_bytes &&
 	    planner_ahead(&ls->planner, &link, s, true,
 			  min_u64(max_bytes - bytes, AHEAD_WITH_DEMAND_MAX), &ahead))
 		f->last = ahead.last;
@@ -312,7 +314,7 @@ void flight_end(struct flight *f, int result, bool may_block)
 {
 	struct reader *r = f->r;
 	struct flight *new = NULL;
-	bool failed = result < 0;
+	bool failed = result < 0, asked;
 	struct wait *over;
 
 	pthread_mutex_lock(&r->lock);
@@ -321,11 +323,12 @@ void flight_end(struct flight *f, int result, bool may_block)
 			*at = f->next;
 			break;
 		}
-	/* Who waits for what nobody had asked for, and it failed, tries himself. */
-	if (f->why != WHY_DEMAND && result < 0)
+	/* Who waits for what nobody had asked for, and it failed soon, tries himself. */
+	asked = f->why == WHY_DEMAND ||
+		(f->why != WHY_PREFETCH && reader_now(r) - f->made_ns >= FAILED_LATE_NS);
+	if (!asked && result < 0)
 		result = 0;
-	if (f->kind == FLIGHT_FETCH && f->why == WHY_DEMAND && result != -ECANCELED &&
-	    (result < 0 || f->bad.any))
+	if (f->kind == FLIGHT_FETCH && asked && result != -ECANCELED && (result < 0 || f->bad.any))
 		failure_note(f, result);
 	if (f->kind == FLIGHT_FETCH) {
 		r->ahead -= f->why == WHY_AHEAD;
