@@ -98,10 +98,16 @@ enum morsel_log_level {
 
 /** How far a long call has come. Totals grow while more becomes known. */
 struct morsel_progress {
-	const char *phase;    /**< "resolve", "index", "merge" */
-	uint64_t done_bytes;  /**< compressed bytes streamed so far */
-	uint64_t total_bytes; /**< of all layers that have to be streamed; 0 = not known */
-	uint32_t layers_done; /**< layers that are ready, of those that were not at the start */
+	/** "resolve", "index", "merge"; "push": reading and sending directories, or sending blobs;
+	 * "extract": writing files to disk */
+	const char *phase;
+	/** index: compressed bytes streamed so far; push of directories: bytes of files read, of an
+	 * image: bytes of blobs sent; extract: bytes of files written */
+	uint64_t done_bytes;
+	uint64_t total_bytes; /**< how many there will be; 0 = not known */
+	/** Layers that are ready, of those that were not at the start; push: blobs; extract: files
+	 */
+	uint32_t layers_done;
 	uint32_t layers_total;
 };
 
@@ -121,9 +127,9 @@ struct morsel_options {
 	enum morsel_log_level log_level;
 	/** Messages that have no caller to go to. Any thread; one line. NULL = silence. */
 	void (*log)(void *userdata, enum morsel_log_level level, const char *line);
-	/** From the thread that called morsel_image_open(): once at the start of each phase, and
-	 * about ten times a second while layers are fetched. p is valid during the call. A value
-	 * other than 0 gives this opening up: it fails with -ECANCELED, the context goes on.
+	/** From the thread that made the call that lasts: once at the start of each phase, and
+	 * about ten times a second while bytes move. p is valid during the call. A value other
+	 * than 0 gives this call up: it fails with -ECANCELED, the context goes on.
 	 * NULL = not wanted. */
 	int (*progress)(void *userdata, const struct morsel_progress *p);
 	void *userdata; /**< for both; borrowed */

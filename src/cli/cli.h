@@ -59,6 +59,11 @@ struct cli {
 	char **args; /* what is left after the options, NULL-terminated */
 	int n_args;
 	const char *values[OPT_COUNT]; /* text given, "" for a flag; NULL = not given */
+	struct {
+		int id;
+		const char *text;
+	} * given; /* the command line's, in its order, for those that may be repeated */
+	size_t n_given;
 	struct morsel_options options;
 	bool json;
 	bool quiet;
@@ -68,16 +73,19 @@ struct cli {
 	struct morsel_error err;
 };
 
+__extension__ typedef unsigned __int128 option_set; /* bits of enum option_id */
+_Static_assert(OPT_COUNT <= 128, "an option is a bit of option_set");
+
 struct verb {
 	const char *name;
 	const char *usage; /* arguments, as shown */
 	const char *summary;
-	uint64_t options;	   /* bits of enum option_id */
+	option_set options;
 	int min_args, max_args;	   /* max < 0: any number */
 	int (*run)(struct cli *c); /* exit code */
 };
 
-#define OPT(id) (UINT64_C(1) << OPT_##id)
+#define OPT(id) ((option_set)1 << OPT_##id)
 /* What every verb that opens an image takes. */
 #define OPTS_COMMON (OPT(LOG_LEVEL) | OPT(VERBOSE) | OPT(QUIET) | OPT(HELP))
 #define OPTS_CACHE (OPTS_COMMON | OPT(CACHE_DIR) | OPT(CACHE_SIZE))
@@ -116,6 +124,9 @@ static inline bool option_given(const struct cli *c, enum option_id id)
 {
 	return c->values[id] != NULL;
 }
+/* Every text given for an option, in order: a NULL-terminated array for free(3), whose texts are
+ * borrowed. NULL = no memory. */
+const char **option_all(const struct cli *c, enum option_id id);
 /* A number with an optional K, M, G, T suffix (powers of 1024, "KiB" and "KB" too). */
 int parse_size(const char *text, uint64_t *ret);
 /* A number of seconds with an optional ms, s, m, h suffix. */

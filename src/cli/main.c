@@ -155,13 +155,10 @@ int image_new(struct cli *c, struct morsel **ret_m, struct morsel_image **ret_im
 	return 0;
 }
 
-int verb_run(struct cli *c, const struct verb *verb, int argc, char **argv, bool fake)
+static int verb_try(struct cli *c, const struct verb *verb, int argc, char **argv, bool fake)
 {
-	int r;
+	int r = options_read(c, argc, argv);
 
-	c->verb = verb;
-	morsel_options_init(&c->options);
-	r = options_read(c, argc, argv);
 	if (r)
 		return r;
 	if (option_given(c, OPT_HELP)) {
@@ -170,10 +167,18 @@ int verb_run(struct cli *c, const struct verb *verb, int argc, char **argv, bool
 	}
 	if (c->n_args < verb->min_args || (verb->max_args >= 0 && c->n_args > verb->max_args))
 		return usage_error(c, "usage: morsel %s %s", verb->name, verb->usage);
-	if (fake)
-		return 0;
-	r = verb->run(c);
+	return fake ? 0 : verb->run(c);
+}
+
+int verb_run(struct cli *c, const struct verb *verb, int argc, char **argv, bool fake)
+{
+	int r;
+
+	c->verb = verb;
+	morsel_options_init(&c->options);
+	r = verb_try(c, verb, argc, argv, fake);
 	free(c->progress_state);
+	free(c->given);
 	return r;
 }
 

@@ -74,7 +74,7 @@ static const struct option_info infos[OPT_COUNT] = {
 
 static bool takes(const struct verb *verb, int id)
 {
-	return verb->options & (UINT64_C(1) << id);
+	return verb->options >> id & 1;
 }
 
 static void env_name(const char *name, char out[static 40])
@@ -259,6 +259,35 @@ static void environment_read(struct cli *c)
 	}
 }
 
+/* Returns 0, or 1 after having said why. */
+static int option_note(struct cli *c, int id, const char *text)
+{
+	void *more = reallocarray(c->given, c->n_given + 1, sizeof(*c->given));
+
+	if (!more) {
+		fprintf(stderr, "morsel: %s\n", strerror(ENOMEM));
+		return 1;
+	}
+	c->given = more;
+	c->given[c->n_given].id = id;
+	c->given[c->n_given++].text = text;
+	c->values[id] = text;
+	return 0;
+}
+
+const char **option_all(const struct cli *c, enum option_id id)
+{
+	const char **all = calloc(c->n_given + 2, sizeof(*all));
+	size_t n = 0;
+
+	for (size_t i = 0; all && i < c->n_given; i++)
+		if (c->given[i].id == (int)id)
+			all[n++] = c->given[i].text;
+	if (all && !n && c->values[id]) /* from the environment */
+		all[0] = c->values[id];
+	return all;
+}
+
 int options_read(struct cli *c, int argc, char **argv)
 {
 	struct option longs[OPT_COUNT + 1] = {0};
@@ -292,7 +321,8 @@ int options_read(struct cli *c, int argc, char **argv)
 		for (int i = 0; ch < 256 && i < OPT_COUNT; i++)
 			if (infos[i].letter == ch && takes(c->verb, i))
 				id = i;
-		c->values[id] = optarg ? optarg : "";
+		if (option_note(c, id, optarg ? optarg : ""))
+			return 1;
 		verbose += id == OPT_VERBOSE;
 	}
 	c->args = argv + optind;

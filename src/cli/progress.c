@@ -29,6 +29,14 @@ static double now_s(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+/* What a phase counts besides bytes. */
+static const char *items_of(const char *phase)
+{
+	return !strcmp(phase, "copy") || !strcmp(phase, "extract") ? "file"
+	       : !strcmp(phase, "push")				   ? "blob"
+								   : "layer";
+}
+
 static void bar_draw(struct bar *b, const struct morsel_progress *p, double elapsed)
 {
 	char done[16], total[16], rate[16], cells[BAR_WIDTH + 1];
@@ -44,8 +52,11 @@ static void bar_draw(struct bar *b, const struct morsel_progress *p, double elap
 	format_size(p->done_bytes, done);
 	format_size(p->total_bytes, total);
 	format_size((uint64_t)per_s, rate);
-	fprintf(stderr, "\r[%s] %s/%s  %s/s  %s %u/%u", cells, done, total, rate,
-		strcmp(p->phase, "copy") ? "layer" : "file", p->layers_done, p->layers_total);
+	if (p->total_bytes)
+		fprintf(stderr, "\r[%s] %s/%s  %s/s", cells, done, total, rate);
+	else
+		fprintf(stderr, "\r%s  %s/s", done, rate);
+	fprintf(stderr, "  %s %u/%u", items_of(p->phase), p->layers_done, p->layers_total);
 	if (per_s > 0 && p->total_bytes > p->done_bytes)
 		fprintf(stderr, "  %.0fs left", (double)(p->total_bytes - p->done_bytes) / per_s);
 	fputs("\033[K", stderr);
