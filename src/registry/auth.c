@@ -49,16 +49,31 @@ void host_look(struct registry *r, const struct host *h, struct origin *ret,
 	pthread_mutex_unlock(&r->lock);
 }
 
-struct auth *registry_auth(struct registry *r, struct host *host, const char *repo)
+static char *scope_text(const char *repo, bool push, const char *from)
 {
+	char *text;
+
+	if (asprintf(&text, "repository:%s:pull%s%s%s%s", repo, push ? ",push" : "",
+		     from ? " repository:" : "", from ? from : "", from ? ":pull" : "") < 0)
+		return NULL;
+	return text;
+}
+
+struct auth *registry_auth(struct registry *r, struct host *host, const char *repo, bool push,
+			   const char *from)
+{
+	_cleanup_(freep) char *scope = scope_text(repo, push, from);
 	struct auth *a;
 
+	if (!scope)
+		return NULL;
 	pthread_mutex_lock(&r->lock);
-	for (a = r->auths; a && (a->host != host || strcmp(a->repo, repo)); a = a->next)
+	for (a = r->auths; a && (a->host != host || strcmp(a->scope, scope) != 0); a = a->next)
 		;
 	if (!a && (a = calloc(1, sizeof(*a)))) {
 		a->host = host;
 		a->repo = strdup(repo);
+		a->scope = steal_ptr(scope);
 		a->next = r->auths;
 		r->auths = a;
 	}
@@ -131,13 +146,13 @@ static int credential_find(struct registry *r, const struct auth *a, struct cred
 
 static int token_url(const struct auth *a, struct url *ret, struct error *err)
 {
-	char scope[1024];
-	int e = url_parse(a->realm, ret, err);
+	_cleanup_(freep) char *scopes = strdup(a->scope);
+	char *save = NULL, *scope = scopes ? strtok_r(scopes, " ", &save) : NULL;
+	int e = scopes ? url_parse(a->realm, ret, err) : -ENOMEM;
 
-	snprintf(scope, sizeof(scope), "repository:%s:pull", a->repo);
 	if (e >= 0 && a->service)
 		e = url_add_query(ret, "service", a->service);
-	if (e >= 0)
+	for (; e >= 0 && scope; scope = strtok_r(NULL, " ", &save))
 		e = url_add_query(ret, "scope", scope);
 	return e;
 }
@@ -178,17 +193,17 @@ static int realm_accept(struct registry *r, struct auth *a, const struct origin 
 static char *form_body(const struct auth *a, const struct credential *c)
 {
 	char *service = curl_easy_escape(NULL, a->service ? a->service : "", 0);
-	char *repo = curl_easy_escape(NULL, a->repo, 0),
+	char *scope = curl_easy_escape(NULL, a->scope, 0),
 	     *token = curl_easy_escape(NULL, c->secret, 0), *body = NULL;
 
-	if (!service || !repo || !token ||
+	if (!service || !scope || !token ||
 	    asprintf(&body,
-		     "grant_type=refresh_token&refresh_token=%s&service=%s&client_id=morsel&scope="
-		     "repository:%s:pull",
-		     token, service, repo) < 0)
+		     "grant_type=refresh_token&refresh_token=%s&service=%s&client_id=morsel&"
+		     "scope=%s",
+		     token, service, scope) < 0)
 		body = NULL;
 	curl_free(service);
-	curl_free(repo);
+	curl_free(scope);
 	curl_free(token);
 	return body;
 }
@@ -223,6 +238,7 @@ static int token_perform(struct registry *r, struct auth *a, const struct creden
 		if (c->kind == CREDENTIAL_IDENTITY) {
 			rq.method = "POST";
 			rq.body = body = form_body(a, c);
+			rq.body_len = body ? strlen(body) : 0;
 			url.text[strcspn(url.text, "?")] = 0;
 		} else
 			headers[1] = basic = basic_header(c);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "registry/error_body.h"
 #include "registry/headers.h"
 
 #define PROBE_NS (NS_PER_S / 2)
@@ -96,6 +97,8 @@ static int start_url(struct exchange *x, struct try *t, struct error *err)
 
 	t->redirected = false;
 	host_look(x->r, x->auth->host, &t->origin, &t->peer);
+	if (x->location)
+		return url_parse(x->location, &t->url, err);
 	if (x->remembered) {
 		pthread_mutex_lock(x->remembered_lock);
 		text = *x->remembered ? strdup(*x->remembered) : NULL;
@@ -139,13 +142,23 @@ static bool is_redirect(int status)
 	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
+/* Only questions may be sent elsewhere, bytes of ours may not. */
+static bool is_upload(const struct exchange *x)
+{
+	return x->method && strcmp(x->method, "HEAD") != 0;
+}
+
 static int hop_perform(struct try *t, struct http_response *rs, struct error *err)
 {
 	struct exchange *x = t->x;
 	_cleanup_(freep) char *auth = NULL;
 	const char *headers[ARRAY_SIZE(x->headers) + 2];
-	struct http_request rq = {.method = "GET",
+	struct http_request rq = {.method = x->method ? x->method : "GET",
 				  .headers = headers,
+				  .body = x->body,
+				  .body_len = x->body_len,
+				  .feed = x->feed,
+				  .answer_ns = x->answer_ns,
 				  .body_max = x->body_max,
 				  .deadline_ns = x->deadline_ns,
 				  .cancel = x->cancel,
@@ -156,7 +169,10 @@ static int hop_perform(struct try *t, struct http_response *rs, struct error *er
 	size_t n = 0;
 	int r;
 
-	r = auth_header(x->r, x->auth, &t->url.origin, t->redirected ? REDIRECT : REGISTRY_REQUEST,
+	r = auth_header(x->r, x->auth, &t->url.origin,
+			t->redirected ? REDIRECT
+			: x->location ? UPLOAD_LOCATION
+				      : REGISTRY_REQUEST,
 			x->deadline_ns, x->cancel, &auth, &t->auth_version, err);
 	if (r < 0)
 		return r;
@@ -187,6 +203,9 @@ static int redirect_follow(struct try *t, const struct http_response *rs, unsign
 
 	if (!location)
 		return error_set(err, -EPROTO, "%s: a redirect (%d) without a Location",
+				 x->auth->host->name, rs->status);
+	if (is_upload(x))
+		return error_set(err, -EPERM, "%s: an upload was redirected (%d), which is refused",
 				 x->auth->host->name, rs->status);
 	host_look(x->r, x->auth->host, &t->origin, &t->peer); /* this attempt may have found it */
 	r = url_resolve(&t->url, location, &next, err);
@@ -246,6 +265,9 @@ static void attempt_complete(struct try *t, const struct http_response *rs)
 {
 	const char *after = http_header(rs, "retry-after");
 
+	if (t->at.fault == TRANSFER_ANSWERED && rs->status >= 400)
+		t->at.detail =
+			error_body_text(rs->body.data, rs->body.len, t->detail, sizeof(t->detail));
 	t->at.redirected = t->redirected;
 	t->at.authorized = t->authorized;
 	if (t->at.fault == TRANSFER_ANSWERED && after &&

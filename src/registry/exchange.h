@@ -31,6 +31,7 @@ struct auth {
 	struct auth *next;
 	struct host *host;
 	char *repo;
+	char *scope;  /* what tokens are asked for, e.g. "repository:a/b:pull"; several by blanks */
 	char *header; /* "Authorization: ..." or NULL: none is needed, as far as we know */
 	enum secret_kind kind;
 	uint64_t renew_ns; /* 0 = never */
@@ -55,7 +56,10 @@ struct host *registry_host(struct registry *r, const char *name, struct error *e
 /* What is known of a host now: other threads learn its scheme and its address meanwhile. */
 void host_look(struct registry *r, const struct host *h, struct origin *ret,
 	       enum address_class *ret_peer);
-struct auth *registry_auth(struct registry *r, struct host *host, const char *repo);
+/* To read, or also to write, a repository; from: and to mount blobs of this one into it, or NULL.
+ */
+struct auth *registry_auth(struct registry *r, struct host *host, const char *repo, bool push,
+			   const char *from);
 
 /* The header to send to target, or NULL; freed by the caller. Renews a token that is due. */
 int auth_header(struct registry *r, struct auth *a, const struct origin *target,
@@ -72,8 +76,14 @@ struct http *registry_http(struct registry *r, bool background);
 struct exchange {
 	struct registry *r;
 	struct auth *auth;
-	const char *path;	/* below "/v2/", already encoded */
+	const char *method;	/* NULL: "GET" */
+	const char *path;	/* below "/v2/", already encoded; or */
+	const char *location;	/* where an upload goes on: absolute, of the registry's origin */
 	const char *headers[6]; /* NULL-terminated */
+	const void *body;	/* of POST and PUT, or feed, or neither */
+	size_t body_len;
+	struct http_feed *feed;
+	uint64_t answer_ns; /* as struct http_request's */
 	size_t body_max;
 	uint64_t deadline_ns;
 	const atomic_bool *cancel;

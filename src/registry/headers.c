@@ -58,6 +58,20 @@ int content_range_parse(const char *value, struct content_range *ret)
 	return 0;
 }
 
+int upload_range_parse(const char *value, uint64_t *ret_next)
+{
+	const char *s = http_skip_blank(value);
+	uint64_t first, last;
+
+	if (!strncasecmp(s, "bytes", 5) && (s[5] == '=' || s[5] == ' '))
+		s += 6;
+	if (!number_parse(&s, 0, &first) || *s++ != '-' ||
+	    !number_parse(&s, INT64_MAX - 1, &last) || !at_end(s))
+		return -EPROTO;
+	*ret_next = last ? last + 1 : 0;
+	return 0;
+}
+
 int content_length_parse(const char *value, uint64_t *ret)
 {
 	const char *s = http_skip_blank(value);

@@ -23,6 +23,9 @@ struct content_range {
 /* "bytes 0-99/1234"; an asterisk may stand for the total or for the range; "bytes " may be missing.
  */
 int content_range_parse(const char *value, struct content_range *ret);
+/* Of an upload: "0-99" or "bytes=0-99". *ret_next: 100, the offset where it goes on; 0 for "0-0",
+ * which is how registries say "nothing yet" (and "one byte", which can't be told apart). */
+int upload_range_parse(const char *value, uint64_t *ret_next);
 /* Decimal digits only, at most 2^63 - 1. */
 int content_length_parse(const char *value, uint64_t *ret);
 /* Seconds, or an HTTP date (then the time from now_s on; 0 when it has passed). At most 2^31 s. */

@@ -16,15 +16,26 @@ struct patience {
 	uint64_t window_bytes;
 };
 
+/* Under the lock: how long nothing may happen, and since when it has not. While a body is sent that
+ * is from the last time the connection took bytes. */
+static uint64_t patience_of(struct http *h, const struct transfer *t, const struct patience *p,
+			    uint64_t now, uint64_t *ret_since)
+{
+	*ret_since = p->since_ns;
+	if (t->headers_done)
+		return h->o.slow_ns;
+	*ret_since = t->starved ? now : max_u64(p->since_ns, t->fed_ns);
+	return t->rq->answer_ns ? t->rq->answer_ns : h->o.connect_ns + h->o.first_byte_ns;
+}
+
 /* Under the lock. 0 = news; else why the wait is over. */
 static int news_wait(struct http *h, struct transfer *t, struct patience *p, struct attempt *a)
 {
 	const struct seam *s = h->o.seam;
 
 	while (!t->done && !(t->headers_done && (t->body.len || p->for_headers))) {
-		uint64_t now = s->monotonic_ns(s), at = now + LOOK_AGAIN_NS;
-		uint64_t limit =
-			t->headers_done ? h->o.slow_ns : h->o.connect_ns + h->o.first_byte_ns;
+		uint64_t now = s->monotonic_ns(s), at = now + LOOK_AGAIN_NS, since;
+		uint64_t limit = patience_of(h, t, p, now, &since);
 		struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S),
 				      .tv_nsec = (long)(at % NS_PER_S)};
 
@@ -33,7 +44,7 @@ static int news_wait(struct http *h, struct transfer *t, struct patience *p, str
 			return 1;
 		}
 		if ((t->rq->deadline_ns && now >= t->rq->deadline_ns) ||
-		    now - p->since_ns >= limit) {
+		    now - min_u64(since, now) >= limit) {
 			*a = (struct attempt){.fault = TRANSFER_TIMEOUT};
 			return 1;
 		}
@@ -197,7 +208,12 @@ static void transfer_stop_wait(struct http *h, struct transfer *t)
 
 static int result_judge(struct transfer *t, struct attempt *a, char detail[static 256])
 {
-	if (t->address_refused)
+	if (t->feed_code)
+		*a = (struct attempt){.fault = TRANSFER_OURS, .code = t->feed_code};
+	else if (t->rq->feed && t->code != CURLE_OK && t->headers_done && t->status >= 400)
+		/* it answered and did not listen any longer: the answer counts */
+		*a = (struct attempt){.fault = TRANSFER_ANSWERED, .status = t->status};
+	else if (t->address_refused)
 		*a = (struct attempt){.fault = TRANSFER_OURS, .code = -EPERM};
 	else if (t->too_big)
 		*a = (struct attempt){.fault = TRANSFER_GARBLED,
@@ -210,11 +226,23 @@ static int result_judge(struct transfer *t, struct attempt *a, char detail[stati
 	return a->fault == TRANSFER_ANSWERED ? 0 : 1;
 }
 
+static void feed_join(struct http *h, struct http_feed *f, struct transfer *t)
+{
+	if (!f)
+		return;
+	pthread_mutex_lock(&f->lock);
+	f->http = h;
+	f->transfer = t;
+	pthread_mutex_unlock(&f->lock);
+}
+
 int http_perform(struct http *h, const struct http_request *rq, struct http_response *ret,
 		 struct attempt *a, char detail[static 256])
 {
-	struct transfer t = {
-		.rq = rq, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+	struct transfer t = {.http = h,
+			     .rq = rq,
+			     .lock = PTHREAD_MUTEX_INITIALIZER,
+			     .news = PTHREAD_COND_INITIALIZER};
 	int r;
 
 	*ret = (struct http_response){0};
@@ -223,11 +251,13 @@ int http_perform(struct http *h, const struct http_request *rq, struct http_resp
 	if (r < 0)
 		*a = (struct attempt){.fault = TRANSFER_OURS, .code = r};
 	else {
+		feed_join(h, rq->feed, &t);
 		transfer_submit(h, &t);
 		pthread_mutex_lock(&t.lock);
 		r = answer_run(h, &t, ret, a);
 		transfer_stop_wait(h, &t);
 		pthread_mutex_unlock(&t.lock);
+		feed_join(h, rq->feed, NULL);
 		timings_take(&t, ret);
 		if (!r)
 			r = result_judge(&t, a, detail);

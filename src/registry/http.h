@@ -10,7 +10,10 @@
 #ifndef MORSEL_REGISTRY_HTTP_H
 #define MORSEL_REGISTRY_HTTP_H
 
+#include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 #include "base/buf.h"
 #include "base/seam.h"
 #include "registry/origin_policy.h"
@@ -41,13 +44,35 @@ struct http_response {
 
 enum { HTTP_COLLECT = 1, HTTP_ENOUGH = 1 };
 
+/* A request body that is made while it is sent. */
+struct http_feed {
+	/* In the engine's thread, so it must not block: > 0 bytes put into buf, 0 = the end,
+	 * HTTP_FEED_LATER = none yet (http_feed_wake() when there are), other < 0 = stop with that.
+	 */
+	ssize_t (*read)(void *userdata, void *buf, size_t n);
+	void *userdata;
+	int64_t size; /* bytes in all; -1: not known before the end */
+	pthread_mutex_t lock;
+	struct transfer *transfer; /* being fed; under lock, like http */
+	struct http *http;
+};
+
+enum { HTTP_FEED_LATER = -EAGAIN };
+
+void http_feed_init(struct http_feed *f);
+void http_feed_fini(struct http_feed *f); /* no request may be under way */
+void http_feed_wake(struct http_feed *f); /* any thread */
+
 struct http_request {
-	const char *method; /* "GET", "POST" */
+	const char *method; /* "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE" */
 	const char *url;
 	const char *const *headers; /* complete lines, NULL-terminated */
-	const char *body;	    /* POST */
-	size_t body_max;      /* of a collected body; 0 = HTTP_ERROR_BODY_MAX; more is -E2BIG */
-	uint64_t deadline_ns; /* 0 = none */
+	const void *body;	    /* of POST, PUT; or NULL: an empty one, or */
+	size_t body_len;
+	struct http_feed *feed; /* this, or NULL */
+	uint64_t answer_ns;	/* patience for the answer's head; 0 = connect and first byte */
+	size_t body_max;	/* of a collected body; 0 = HTTP_ERROR_BODY_MAX; more is -E2BIG */
+	uint64_t deadline_ns;	/* 0 = none */
 	const atomic_bool *cancel; /* or NULL */
 	bool judge_address;	   /* refuse sockets that address_allowed() refuses */
 	enum address_class registry_class;

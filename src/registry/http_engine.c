@@ -7,6 +7,8 @@
 
 #define BODY_BUFFER ((size_t)1 << 20)
 #define RECEIVE_BYTES (512L << 10)
+#define SEND_BYTES (1L << 20)
+#define EXPECT_MS 250L /* for a server's "100 Continue", which not all say */
 #define HOST_CONNECTIONS 16L
 #define CONNECT_NS (5 * NS_PER_S)
 #define FIRST_BYTE_NS (10 * NS_PER_S)
@@ -62,6 +64,27 @@ static size_t on_body(char *p, size_t one, size_t n, void *userdata)
 	pthread_cond_signal(&t->news);
 	pthread_mutex_unlock(&t->lock);
 	return r;
+}
+
+static size_t on_feed(char *buf, size_t one, size_t n, void *userdata)
+{
+	struct transfer *t = userdata;
+	const struct seam *s = t->http->o.seam;
+	ssize_t got;
+
+	pthread_mutex_lock(&t->lock);
+	t->starved = true; /* before it is asked: a wake-up must not come between */
+	pthread_mutex_unlock(&t->lock);
+	got = t->rq->feed->read(t->rq->feed->userdata, buf, n);
+	pthread_mutex_lock(&t->lock);
+	t->starved = got == HTTP_FEED_LATER;
+	t->fed_ns = s->monotonic_ns(s);
+	if (got < 0 && got != HTTP_FEED_LATER)
+		t->feed_code = (int)got;
+	pthread_mutex_unlock(&t->lock);
+	return got == HTTP_FEED_LATER ? CURL_READFUNC_PAUSE
+	       : got < 0	      ? CURL_READFUNC_ABORT
+				      : (size_t)got;
 }
 
 static curl_socket_t on_socket(void *userdata, curlsocktype purpose, struct curl_sockaddr *a)
@@ -207,6 +230,29 @@ void http_free(struct http *h)
 
 /* ---- transfers, handed over by callers ---- */
 
+static void method_set(struct transfer *t, CURL *e)
+{
+	const struct http_request *rq = t->rq;
+
+	if (!strcmp(rq->method, "HEAD")) {
+		curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+		return;
+	}
+	if (rq->feed) {
+		curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);
+		curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)rq->feed->size);
+		curl_easy_setopt(e, CURLOPT_READFUNCTION, on_feed);
+		curl_easy_setopt(e, CURLOPT_READDATA, t);
+		curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BYTES);
+		curl_easy_setopt(e, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_MS);
+	} else if (rq->body || !strcmp(rq->method, "POST") || !strcmp(rq->method, "PUT")) {
+		curl_easy_setopt(e, CURLOPT_POSTFIELDS, rq->body ? rq->body : "");
+		curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)rq->body_len);
+	}
+	if (strcmp(rq->method, "GET") != 0)
+		curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, rq->method);
+}
+
 int transfer_prepare(struct http *h, struct transfer *t)
 {
 	const struct http_request *rq = t->rq;
@@ -249,11 +295,7 @@ int transfer_prepare(struct http *h, struct transfer *t)
 	}
 	if (rq->judge_address) /* a kept connection would not be judged */
 		curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
-	if (rq->body) {
-		curl_easy_setopt(e, CURLOPT_POSTFIELDS, rq->body);
-		curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE, (long)strlen(rq->body));
-	} else if (!strcmp(rq->method, "HEAD"))
-		curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+	method_set(t, e);
 	return 0;
 }
 
@@ -264,6 +306,31 @@ void transfer_submit(struct http *h, struct transfer *t)
 	h->incoming = t;
 	pthread_mutex_unlock(&h->lock);
 	curl_multi_wakeup(h->multi);
+}
+
+void http_feed_init(struct http_feed *f)
+{
+	pthread_mutex_init(&f->lock, NULL);
+}
+
+void http_feed_fini(struct http_feed *f)
+{
+	pthread_mutex_destroy(&f->lock);
+}
+
+void http_feed_wake(struct http_feed *f)
+{
+	struct transfer *t;
+
+	pthread_mutex_lock(&f->lock);
+	t = f->transfer;
+	if (t) {
+		pthread_mutex_lock(&t->lock);
+		if (t->starved)
+			transfer_wish(f->http, t, false);
+		pthread_mutex_unlock(&t->lock);
+	}
+	pthread_mutex_unlock(&f->lock);
 }
 
 void transfer_wish(struct http *h, struct transfer *t, bool stop)

@@ -6,6 +6,8 @@
  *
  *   engine: header lines, body bytes (pausing at BODY_BUFFER), the result   -> caller
  *   caller: "go on" after it has taken bytes, "stop"                        -> engine
+ *
+ * A body that is sent comes from a feed, which the engine asks; whoever fills it wakes the engine.
  */
 #ifndef MORSEL_REGISTRY_HTTP_IMPL_H
 #define MORSEL_REGISTRY_HTTP_IMPL_H
@@ -16,6 +18,7 @@
 
 struct transfer {
 	struct transfer *next;
+	const struct http *http;
 	const struct http_request *rq;
 	CURL *easy;
 	struct curl_slist *headers;
@@ -25,6 +28,9 @@ struct transfer {
 	int status;
 	bool headers_done, paused, resume, stop, queued, done, too_big;
 	bool address_refused;
+	bool starved;	 /* the feed has nothing to send: we are the slow ones */
+	uint64_t fed_ns; /* when it last gave something */
+	int feed_code;	 /* < 0: it stopped the transfer */
 	CURLcode code;
 	char error[CURL_ERROR_SIZE];
 };

@@ -93,6 +93,7 @@ void registry_free(struct registry *r)
 			explicit_bzero(a->header, strlen(a->header));
 		free(a->header);
 		free(a->repo);
+		free(a->scope);
 		free(a->realm);
 		free(a->service);
 		free(a);
@@ -391,7 +392,7 @@ int source_registry_open(struct registry *r, const struct ref *ref, struct sourc
 	s->tag = ref->tag ? strdup(ref->tag) : NULL;
 	s->has_digest = ref->has_digest;
 	s->digest = ref->digest;
-	s->auth = registry_auth(r, host, ref->path);
+	s->auth = registry_auth(r, host, ref->path, false, NULL);
 	if (!s->source.name || !s->host || !s->repo || (ref->tag && !s->tag) || !s->auth ||
 	    !s->auth->repo) {
 		registry_close(&s->source);

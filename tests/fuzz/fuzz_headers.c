@@ -25,6 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	range_check(text);
 	if (content_length_parse(text, &v) == 0 && v > INT64_MAX)
 		abort();
+	if (upload_range_parse(text, &v) == 0 && v > INT64_MAX)
+		abort();
 	if (retry_after_parse(text, 784111777, &v) == 0 && v > INT32_MAX)
 		abort();
 	if (content_type_parse(text, &type) == 0 &&

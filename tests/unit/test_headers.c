@@ -201,12 +201,40 @@ static void link_next(void **state)
 			fail_msg("accepted: %s", bad[i]);
 }
 
+static void upload_range(void **state)
+{
+	static const char *const bad[] = {"",
+					  "0",
+					  "0-",
+					  "-1",
+					  "1-2",
+					  "0-1/2",
+					  "0-x",
+					  "bytes 0",
+					  "0-9223372036854775807",
+					  "0-18446744073709551616"};
+	uint64_t next;
+
+	assert_int_equal(upload_range_parse("0-99", &next), 0);
+	assert_int_equal(next, 100);
+	assert_int_equal(upload_range_parse(" bytes=0-1 ", &next), 0);
+	assert_int_equal(next, 2);
+	assert_int_equal(upload_range_parse("0-0", &next), 0);
+	assert_int_equal(next, 0);
+	assert_int_equal(upload_range_parse("0-9223372036854775806", &next), 0);
+	assert_int_equal(next, INT64_MAX);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		if (upload_range_parse(bad[i], &next) != -EPROTO)
+			fail_msg("%s", bad[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(content_range_good), cmocka_unit_test(content_range_bad),
 		cmocka_unit_test(content_length),     cmocka_unit_test(retry_after),
-		cmocka_unit_test(content_type),	      cmocka_unit_test(link_next),
+		cmocka_unit_test(upload_range),	      cmocka_unit_test(content_type),
+		cmocka_unit_test(link_next),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
