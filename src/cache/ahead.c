@@ -2,7 +2,10 @@
 /* Between the reader and its planners: reads are told to them, and what they want is fetched. */
 #include "cache/reader_impl.h"
 
+#include <errno.h>
+
 #define REST_FLIGHTS_MAX 2
+#define FOLLOW_FLIGHTS_MAX 10 /* many small ones: demand still finds a thread and a connection */
 
 static bool span_in_fetch(const struct layer_state *ls, uint64_t span)
 {
@@ -59,23 +62,80 @@ static bool is_news(const struct layer_state *ls, uint64_t first, uint64_t last)
 	return false;
 }
 
+/* ---- along the order that is known ---- */
+
+static bool follow_is_wanted(void *userdata, uint32_t layer, uint64_t span)
+{
+	struct reader *r = userdata;
+
+	return r->layers[layer].conf.blob && span_is_wanted(&r->layers[layer], span);
+}
+
+static bool follow_is_touched(void *userdata, uint32_t layer, uint64_t span)
+{
+	const struct reader *r = userdata;
+
+	return planner_is_touched(&r->layers[layer].planner, span);
+}
+
+static struct follow_view follow_view(struct reader *r)
+{
+	return (struct follow_view){
+		.link = &r->link,
+		.max_bytes = room(&r->layers[0]),
+		.is_wanted = follow_is_wanted,
+		.is_touched = follow_is_touched,
+		.userdata = r,
+	};
+}
+
+int reader_follow(struct reader *r, const struct order *o)
+{
+	_cleanup_(freep) const struct layer_index **indexes = calloc(r->n_layers, sizeof(*indexes));
+	struct follow f;
+	int e;
+
+	if (!indexes)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < r->n_layers; i++)
+		indexes[i] = r->layers[i].index;
+	e = follow_init(&f, o, indexes, r->n_layers);
+	if (e < 0)
+		return e;
+	pthread_mutex_lock(&r->lock);
+	r->follow = f;
+	r->follow_indexes = steal_ptr(indexes);
+	pthread_mutex_unlock(&r->lock);
+	return 0;
+}
+
+/* ---- what readers touch ---- */
+
 struct planner_stream *ahead_touch_chunks(struct layer_state *ls, uint64_t from, uint64_t end)
 {
 	const struct layer_chunk *chunks = ls->index->chunks;
 	const struct planner_link link = ahead_link(ls);
-	uint64_t miss = PLANNER_NO_MISS;
+	const struct follow_view view = follow_view(ls->r);
+	uint32_t layer = (uint32_t)(ls - ls->r->layers);
+	uint64_t miss = PLANNER_NO_MISS, first, last;
+	struct planner_stream *s;
+	bool news;
 
 	if (from >= end)
 		return NULL;
-	if (is_news(ls, chunks[from].span, chunks[end - 1].span_last))
-		order_add(&ls->r->order, (uint32_t)(ls - ls->r->layers), chunks[from].span,
-			  (uint64_t)chunks[end - 1].span_last - chunks[from].span + 1);
+	first = chunks[from].span;
+	last = chunks[end - 1].span_last;
+	news = is_news(ls, first, last);
 	for (uint64_t i = from; i < end && miss == PLANNER_NO_MISS; i++)
 		if (layer_chunk_state(ls->conf.layer, i) == CHUNK_ABSENT &&
 		    !span_in_fetch(ls, chunks[i].span))
 			miss = chunks[i].span;
-	return planner_touch(&ls->planner, &link, chunks[from].span, chunks[end - 1].span_last,
-			     miss);
+	s = planner_touch(&ls->planner, &link, first, last, miss);
+	if (news) {
+		order_add(&ls->r->order, layer, first, last - first + 1);
+		follow_touch(&ls->r->follow, &view, layer, first, last);
+	}
+	return s;
 }
 
 static bool ahead_fetch(struct reader *r, struct layer_state *ls, const struct plan *plan,
@@ -99,6 +159,18 @@ static unsigned flights_max(const struct planner_stream *s)
 	return s->used < PLANNER_YOUNG ? AHEAD_FLIGHTS_MAX : AHEAD_FLIGHTS_OLD_MAX;
 }
 
+void ahead_follow(struct reader *r, struct flight **ret_new)
+{
+	const struct follow_view view = follow_view(r);
+	struct follow_plan plan;
+
+	while (r->ahead < FOLLOW_FLIGHTS_MAX &&
+	       follow_next(&r->follow, &view, AHEAD_BYTES_MAX, &plan))
+		if (!ahead_fetch(r, &r->layers[plan.layer], &(struct plan){plan.first, plan.last},
+				 WHY_AHEAD, ret_new))
+			return;
+}
+
 void ahead_plan(struct reader *r, struct layer_state *ls, struct planner_stream *s,
 		struct flight **ret_new)
 {
@@ -106,6 +178,7 @@ void ahead_plan(struct reader *r, struct layer_state *ls, struct planner_stream 
 	uint64_t max_bytes = min_u64(fetch_bytes_max(ls), AHEAD_BYTES_MAX);
 	struct plan plan;
 
+	ahead_follow(r, ret_new);
 	while (s && r->ahead < flights_max(s) &&
 	       planner_ahead(&ls->planner, &link, s, false, max_bytes, &plan))
 		if (!ahead_fetch(r, ls, &plan, WHY_AHEAD, ret_new))

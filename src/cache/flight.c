@@ -336,6 +336,8 @@ void flight_end(struct flight *f, int result, bool may_block)
 	}
 	if (f->kind == FLIGHT_FETCH && f->why == WHY_REST && !failed && !r->stopping)
 		ahead_plan(r, f->ls, NULL, &new);
+	else if (f->kind == FLIGHT_FETCH && !failed && !r->stopping)
+		ahead_follow(r, &new);
 	over = waits_take(f, 0, true, result);
 	pthread_mutex_unlock(&r->lock);
 	flights_start(r, new);

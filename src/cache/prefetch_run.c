@@ -260,6 +260,8 @@ static int queue_fill(struct prefetch *p, const struct prefetch_options *o)
 	}
 	if (e >= 0 && o->learned)
 		e = queue_list(p, &p->before);
+	if (e >= 0 && !o->bandwidth)
+		e = reader_follow(p->r, &p->queue);
 	for (uint32_t i = 0; i < p->r->n_layers && e >= 0 && o->all; i++)
 		e = order_add(&p->queue, i, 0, p->r->layers[i].index->header.n_spans);
 	return e;

@@ -313,6 +313,8 @@ void reader_free(struct reader *r)
 	for (uint32_t i = 0; i < r->n_layers; i++)
 		planner_fini(&r->layers[i].planner);
 	order_fini(&r->order);
+	follow_fini(&r->follow);
+	free(r->follow_indexes);
 	pthread_cond_destroy(&r->prefetch_news);
 	pthread_cond_destroy(&r->changed);
 	pthread_mutex_destroy(&r->lock);

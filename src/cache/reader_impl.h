@@ -17,6 +17,7 @@
 #define MORSEL_CACHE_READER_IMPL_H
 
 #include <pthread.h>
+#include "cache/follow.h"
 #include "cache/layer_impl.h"
 #include "cache/order.h"
 #include "cache/planner.h"
@@ -119,6 +120,8 @@ struct reader {
 	unsigned transfers;   /* on the link now */
 	unsigned ahead, rest; /* FETCH flights nobody asked for yet, by why */
 	struct order order;   /* in which spans were touched */
+	struct follow follow; /* the order that is known */
+	const struct layer_index **follow_indexes;
 	struct prefetch_gate gate;
 	pthread_cond_t prefetch_news; /* for who prefetches: somebody waits for it, or it is over */
 	atomic_bool prefetch_ends;    /* not under lock, as those below */
@@ -190,6 +193,10 @@ struct planner_link ahead_link(struct layer_state *ls);
 void ahead_touch(struct reader *r, struct layer_state *ls, uint64_t dev_off, uint64_t len);
 /* Under the lock: the same, for a read that is planned. NULL: nothing there that is fetched. */
 struct planner_stream *ahead_touch_chunks(struct layer_state *ls, uint64_t from, uint64_t end);
+/* Before anything is read: readers are expected to go by this order. It is copied. -ENOMEM. */
+int reader_follow(struct reader *r, const struct order *o);
+/* Under the lock: flights for what comes next in the order that is known. */
+void ahead_follow(struct reader *r, struct flight **ret_new);
 /* Under the lock: flights for what the stream (or NULL), and the rest of the layer, are to have. */
 void ahead_plan(struct reader *r, struct layer_state *ls, struct planner_stream *s,
 		struct flight **ret_new);
