@@ -2,9 +2,9 @@
 #include "base/work.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
+
+#include "base/thread.h"
 
 struct work_item {
 	struct work_item *next;
@@ -68,16 +68,8 @@ static void *pool_thread(void *arg)
 
 static int pool_start_thread(struct work_pool *pool)
 {
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&pool->threads[pool->started], NULL, pool_thread, pool);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r)
+	if (thread_start(&pool->threads[pool->started], pool->name, pool_thread, pool) < 0)
 		return -EAGAIN;
-	pthread_setname_np(pool->threads[pool->started], pool->name);
 	pool->started++;
 	return 0;
 }

@@ -2,7 +2,7 @@
 /*
  * A pool of threads that run jobs. Two priorities: WORK_DEMAND (somebody waits) always starts
  * before WORK_IDLE (prefetch, verification ahead). Jobs may block. Threads are started on demand
- * up to the cap and have all signals blocked. A job may submit jobs but must not wait for one.
+ * up to the cap as thread_start() does. A job may submit jobs but must not wait for one.
  * There is no cancel: a job looks at its own flag.
  */
 #ifndef MORSEL_BASE_WORK_H

@@ -3,9 +3,9 @@
 #include "cache/reader_impl.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <time.h>
+#include "base/thread.h"
 
 #define ROUNDS_MAX                                                                                 \
 	64 /* plans for one request: only eviction under its feet needs more than a few */
@@ -173,18 +173,10 @@ void parked_wait_over(struct reader *r, struct parked *p, bool may_block)
 
 static int timer_start(struct reader *r)
 {
-	sigset_t all, old;
-	int e;
-
 	if (r->timer_runs)
 		return 0;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	e = pthread_create(&r->timer, NULL, reader_timer, r);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (e)
+	if (thread_start(&r->timer, "morsel-timer", reader_timer, r) < 0)
 		return -EAGAIN;
-	pthread_setname_np(r->timer, "morsel-timer");
 	r->timer_runs = true;
 	return 0;
 }

@@ -2,11 +2,10 @@
 #include "cache/prefetch_run.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/resource.h>
 #include <time.h>
 #include "base/digest.h"
+#include "base/thread.h"
 #include "cache/reader_impl.h"
 
 #define SAVE_NS (30 * NS_PER_S)
@@ -267,20 +266,6 @@ static int queue_fill(struct prefetch *p, const struct prefetch_options *o)
 	return e;
 }
 
-static int thread_start(struct prefetch *p)
-{
-	sigset_t all, old;
-	int e;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	e = -pthread_create(&p->thread, NULL, prefetch_thread, p);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (e >= 0)
-		pthread_setname_np(p->thread, "morsel-prefetch");
-	return e;
-}
-
 static void prefetch_free(struct prefetch *p)
 {
 	order_fini(&p->queue);
@@ -309,7 +294,7 @@ int prefetch_start(struct reader *r, struct cache *c, const struct prefetch_opti
 	pthread_mutex_unlock(&r->lock);
 	e = queue_fill(p, o);
 	if (e >= 0)
-		e = thread_start(p);
+		e = thread_start(&p->thread, "morsel-prefetch", prefetch_thread, p);
 	if (e < 0) {
 		prefetch_free(p);
 		return e;

@@ -11,14 +11,14 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+
+#include "base/thread.h"
 
 #define CLIENTS_MAX 32
 #define ACCEPT_PAUSE_MS 1000 /* after accept() failed: the cause does not go away at once */
@@ -209,7 +209,6 @@ int control_start(const struct fs_params *p, dev_t dev, struct control_server **
 {
 	_cleanup_(control_freep) struct control_server *c = calloc(1, sizeof(*c));
 	char dir[PATH_MAX];
-	sigset_t all, old;
 	int r;
 
 	if (!c)
@@ -226,10 +225,7 @@ int control_start(const struct fs_params *p, dev_t dev, struct control_server **
 	r = c->stop_fd < 0 ? -errno : socket_make(c, dir, dev);
 	if (r < 0)
 		return error_set_errno(err, r, "can't listen in %s", dir);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = -pthread_create(&c->thread, NULL, control_thread, c);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_start(&c->thread, "morsel-control", control_thread, c);
 	if (r < 0)
 		return error_set_errno(err, r, "can't start a thread");
 	*ret = steal_ptr(c);

@@ -17,6 +17,7 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
+#include "base/thread.h"
 #include "fs/fs_impl.h"
 
 #define THREADS_DEFAULT 4
@@ -289,7 +290,7 @@ static int threads_run(struct serve *s, unsigned n, int signal_fd)
 	pthread_t threads[THREADS_MAX];
 	unsigned started = 0;
 
-	while (started < n && !pthread_create(&threads[started], NULL, serve_thread, s))
+	while (started < n && thread_start(&threads[started], "morsel-fuse", serve_thread, s) == 0)
 		started++;
 	if (started)
 		signals_wait(s->f, signal_fd);

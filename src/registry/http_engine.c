@@ -3,7 +3,8 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <signal.h>
+
+#include "base/thread.h"
 
 #define BODY_BUFFER ((size_t)1 << 20)
 #define RECEIVE_BYTES (512L << 10)
@@ -183,7 +184,6 @@ static void *engine_run(void *arg)
 int http_new(const struct http_options *o, struct http **ret)
 {
 	struct http *h = calloc(1, sizeof(*h));
-	sigset_t all, old;
 	int r;
 
 	if (!h)
@@ -200,16 +200,12 @@ int http_new(const struct http_options *o, struct http **ret)
 	curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
 	curl_multi_setopt(h->multi, CURLMOPT_MAX_HOST_CONNECTIONS, HOST_CONNECTIONS);
 	curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, 4 * HOST_CONNECTIONS); /* stay warm */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = -pthread_create(&h->thread, NULL, engine_run, h);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = thread_start(&h->thread, "morsel-http", engine_run, h);
 	if (r < 0) {
 		curl_multi_cleanup(h->multi);
 		free(h);
 		return r;
 	}
-	pthread_setname_np(h->thread, "morsel-http");
 	*ret = h;
 	return 0;
 }
