@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <curl/curl.h>
 
+#include "base/buf.h"
 #include "registry/challenge.h"
 #include "registry/token_reply.h"
 
@@ -106,13 +107,15 @@ static char *base64_text(const char *s)
 	return out;
 }
 
+/* An identity token goes under the user name that docker login gives it. */
 static char *basic_header(const struct credential *c)
 {
+	const char *user = *c->username || c->kind == CREDENTIAL_BASIC ? c->username : "<token>";
 	_cleanup_(freep) char *plain = NULL;
 	_cleanup_(freep) char *coded = NULL;
 	char *header = NULL;
 
-	if (asprintf(&plain, "%s:%s", c->username, c->secret) < 0)
+	if (asprintf(&plain, "%s:%s", user, c->secret) < 0)
 		plain = NULL;
 	coded = plain ? base64_text(plain) : NULL;
 	if (!coded || asprintf(&header, "Authorization: Basic %s", coded) < 0)
@@ -121,25 +124,38 @@ static char *basic_header(const struct credential *c)
 	return header;
 }
 
-/* 0, CREDS_NONE, < 0. Says with -v which file won. */
-static int credential_find(struct registry *r, const struct auth *a, struct credential *ret,
-			   struct error *err)
+/* 0, CREDS_NONE, < 0. Says with -v which one won. ret_where: its place, or where was looked; the
+ * caller's. */
+static int credential_find(struct registry *r, const struct auth *a, const atomic_bool *cancel,
+			   struct credential *ret, char **ret_where, struct error *err)
 {
-	const char *helper, *file, *name = a->host->name;
+	const char *name = a->host->name;
+	struct buf where = BUF_INIT;
 	int e;
 
 	if (!strcmp(name, "registry-1.docker.io"))
 		name = "docker.io";
-	e = creds_store_lookup(r->creds, name, a->repo, ret, &helper, &file, err);
-	if (e == CREDS_HELPER)
-		return error_set(err, -ENOTSUP,
-				 "%s: %s leaves its password to the credential helper \"%s\", "
-				 "which is not run; "
-				 "use --authfile",
-				 name, file, helper);
-	if (!e)
-		log_write(r->o.log, LOG_INFO, "%s: using the credential of %s", name, file);
+	e = creds_store_lookup(r->creds, name, a->repo, cancel, ret, &where, err);
+	*ret_where = buf_str(&where) ? (char *)where.data : NULL;
+	if (e >= 0)
+		log_write(r->o.log, LOG_INFO, "%s: %s: %s", name,
+			  e ? "no credential" : "using the credential of",
+			  *ret_where ? *ret_where : "");
 	return e;
+}
+
+static int denied(const struct auth *a, const char *where, bool had, const char *tried,
+		  struct error *err)
+{
+	if (had)
+		return error_set(err, -EACCES,
+				 "%s: %s: the credential was refused: %s; log in again", where,
+				 a->repo, tried ? tried : "");
+	return error_set(
+		err, -EACCES,
+		"%s: %s needs a credential and none was found; log in with \"podman login\" "
+		"or \"docker login\" (looked in %s)",
+		where, a->repo, tried ? tried : "");
 }
 
 /* ---- tokens ---- */
@@ -208,13 +224,21 @@ static char *form_body(const struct auth *a, const struct credential *c)
 	return body;
 }
 
+/* Some token servers know only one of the two ways to spend a refresh token. */
+static bool post_not_known(int status)
+{
+	return status == 400 || status == 401 || status == 404 || status == 405;
+}
+
+/* where_from: the credential's place, or where was looked for one. */
 static int token_perform(struct registry *r, struct auth *a, const struct credential *c,
-			 uint64_t deadline, const atomic_bool *cancel, struct http_response *rs,
-			 struct error *err)
+			 const char *where_from, uint64_t deadline, const atomic_bool *cancel,
+			 struct http_response *rs, struct error *err)
 {
 	_cleanup_(url_fini) struct url url = {0};
 	_cleanup_(freep) char *basic = NULL;
 	_cleanup_(freep) char *body = NULL;
+	_cleanup_(freep) char *get_url = NULL;
 	const char *headers[] = {"Accept: application/json", NULL, NULL};
 	struct http_request rq = {.method = "GET",
 				  .headers = headers,
@@ -235,13 +259,15 @@ static int token_perform(struct registry *r, struct auth *a, const struct creden
 	scope.realm = url.origin;
 	scope.kind = c && c->kind == CREDENTIAL_IDENTITY ? SECRET_IDENTITY : SECRET_BASIC;
 	if (c && may_send_credential(&scope, &url.origin, TOKEN_REQUEST)) {
+		basic = basic_header(c);
 		if (c->kind == CREDENTIAL_IDENTITY) {
 			rq.method = "POST";
 			rq.body = body = form_body(a, c);
 			rq.body_len = body ? strlen(body) : 0;
+			get_url = strdup(url.text);
 			url.text[strcspn(url.text, "?")] = 0;
 		} else
-			headers[1] = basic = basic_header(c);
+			headers[1] = basic;
 	}
 	rq.url = url.text;
 	url_redact(url.text, where, sizeof(where));
@@ -253,13 +279,19 @@ static int token_perform(struct registry *r, struct auth *a, const struct creden
 		at.authorized = c != NULL;
 		now = r->o.seam->monotonic_ns(r->o.seam);
 		r->o.seam->random(r->o.seam, &rnd, sizeof(rnd));
+		if (rq.body && get_url && at.fault == TRANSFER_ANSWERED &&
+		    post_not_known(at.status)) {
+			http_response_fini(rs);
+			rq.method = "GET";
+			rq.body = NULL;
+			rq.body_len = 0;
+			rq.url = get_url;
+			headers[1] = basic;
+			continue;
+		}
 		if (at.fault == TRANSFER_ANSWERED && (at.status == 401 || at.status == 403)) {
 			http_response_fini(rs);
-			return error_set(err, -EACCES, "%s: %s for %s", where,
-					 c ? "the credential was refused"
-					   : "no token without a credential; log in with \"podman "
-					     "login\" or \"docker login\"",
-					 a->repo);
+			return denied(a, where, c != NULL, where_from, err);
 		}
 		e = retry_next(&RETRY_POLICY_DEFAULT, &state, &at, where, now, deadline, rnd,
 			       &until, err);
@@ -285,6 +317,13 @@ static void auth_set(struct registry *r, struct auth *a, char *header, enum secr
 	a->version++;
 }
 
+static char *bearer_header(const char *token)
+{
+	char *header;
+
+	return asprintf(&header, "Authorization: Bearer %s", token) < 0 ? NULL : header;
+}
+
 /* Not under the lock; a->fetching is ours. */
 static int token_fetch(struct registry *r, struct auth *a, uint64_t deadline,
 		       const atomic_bool *cancel, struct error *err)
@@ -292,23 +331,23 @@ static int token_fetch(struct registry *r, struct auth *a, uint64_t deadline,
 	struct credential c = {0};
 	struct http_response rs = {0};
 	struct token_reply reply = {0};
+	_cleanup_(freep) char *where = NULL;
 	char *header = NULL;
-	int e = credential_find(r, a, &c, err);
+	int e = credential_find(r, a, cancel, &c, &where, err);
 	bool have = !e;
 
 	if (e < 0)
 		return e;
 	if (have && c.kind == CREDENTIAL_BEARER) {
-		if (asprintf(&header, "Authorization: Bearer %s", c.secret) < 0)
-			header = NULL;
+		header = bearer_header(c.secret);
 		reply.renew_s = 0;
 	} else {
-		e = token_perform(r, a, have ? &c : NULL, deadline, cancel, &rs, err);
+		e = token_perform(r, a, have ? &c : NULL, where, deadline, cancel, &rs, err);
 		if (e >= 0)
 			e = token_reply_parse(rs.body.data, rs.body.len, a->host->name, &reply,
 					      err);
-		if (e >= 0 && asprintf(&header, "Authorization: Bearer %s", reply.token) < 0)
-			header = NULL;
+		if (e >= 0)
+			header = bearer_header(reply.token);
 	}
 	if (e >= 0 && !header)
 		e = -ENOMEM;
@@ -318,6 +357,8 @@ static int token_fetch(struct registry *r, struct auth *a, uint64_t deadline,
 		pthread_mutex_lock(&r->lock);
 		auth_set(r, a, header, SECRET_BEARER,
 			 reply.renew_s ? now + reply.renew_s * NS_PER_S : 0);
+		free(a->where);
+		a->where = have ? steal_ptr(where) : NULL;
 		pthread_mutex_unlock(&r->lock);
 	}
 	token_reply_fini(&reply);
@@ -396,12 +437,47 @@ static int challenge_take(struct auth *a, const struct http_response *rs, struct
 	return challenge_parse(values, n, a->host->name, ret, err);
 }
 
+/* The answer to a Basic challenge: a password, or a token that is for the registry itself. */
+static int basic_answer(struct registry *r, struct auth *a, const atomic_bool *cancel,
+			struct error *err)
+{
+	_cleanup_(freep) char *where = NULL;
+	struct credential c = {0};
+	bool bearer;
+	char *header;
+	int e = credential_find(r, a, cancel, &c, &where, err);
+
+	if (e == CREDS_NONE)
+		return denied(a, a->host->name, false, where, err);
+	if (e < 0)
+		return e;
+	bearer = c.kind == CREDENTIAL_BEARER;
+	header = bearer ? bearer_header(c.secret) : basic_header(&c);
+	if (c.kind == CREDENTIAL_IDENTITY) /* it would have to go to the registry */
+		e = error_set(err, -EACCES,
+			      "%s: %s wants a password, and %s has an identity token, which only a "
+			      "token server takes",
+			      a->host->name, a->repo, where ? where : "");
+	pthread_mutex_lock(&r->lock);
+	if (e >= 0) {
+		auth_set(r, a, header, bearer ? SECRET_BEARER : SECRET_BASIC, 0);
+		free(a->where);
+		a->where = steal_ptr(where);
+		header = NULL;
+	}
+	pthread_mutex_unlock(&r->lock);
+	if (header)
+		explicit_bzero(header, strlen(header));
+	free(header);
+	credential_fini(&c);
+	return e;
+}
+
 int auth_answer(struct registry *r, struct auth *a, const struct http_response *rs,
 		uint64_t sent_version, uint64_t deadline, const atomic_bool *cancel,
 		struct error *err)
 {
 	struct challenge ch = {0};
-	struct credential c = {0};
 	int e = challenge_take(a, rs, &ch, err);
 	bool changed;
 
@@ -421,20 +497,8 @@ int auth_answer(struct registry *r, struct auth *a, const struct http_response *
 	pthread_mutex_unlock(&r->lock);
 	if (ch.scheme == CHALLENGE_BEARER && !changed)
 		e = token_fetch_once(r, a, sent_version, deadline, cancel, err);
-	else if (!changed) {
-		e = credential_find(r, a, &c, err);
-		if (e == CREDS_NONE)
-			e = error_set(err, -EACCES,
-				      "%s: %s needs a credential and none was found; log in with "
-				      "\"podman login\" or \"docker login\"",
-				      a->host->name, a->repo);
-		if (!e) {
-			pthread_mutex_lock(&r->lock);
-			auth_set(r, a, basic_header(&c), SECRET_BASIC, 0);
-			pthread_mutex_unlock(&r->lock);
-			credential_fini(&c);
-		}
-	}
+	else if (!changed)
+		e = basic_answer(r, a, cancel, err);
 	challenge_fini(&ch);
 	return e < 0 ? e : 0;
 }

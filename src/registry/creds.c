@@ -18,6 +18,7 @@
 
 #define AUTH_MAX 65536 /* bytes of an "auth" member */
 #define KEY_MAX 1024   /* longer keys match nothing */
+#define HUB_KEY "https://index.docker.io/v1/"
 
 struct creds {
 	char *what;
@@ -44,8 +45,8 @@ void creds_free(struct creds *c)
 	free(c);
 }
 
-int creds_parse(const void *json, size_t len, const char *what, struct creds **ret,
-		struct error *err)
+int creds_parse(const void *json, size_t len, enum creds_house house, const char *what,
+		struct creds **ret, struct error *err)
 {
 	_cleanup_(creds_freep) struct creds *c = calloc(1, sizeof(*c));
 	int r;
@@ -57,13 +58,17 @@ int creds_parse(const void *json, size_t len, const char *what, struct creds **r
 		return r;
 	if (!json_is_object(c->root))
 		return error_set(err, -EBADMSG, "%s: not a JSON object", what);
-	r = json_get_object(c->root, "auths", what, &c->auths, err);
-	if (r >= 0)
-		r = json_get_object(c->root, "credHelpers", what, &c->helpers, err);
-	if (r >= 0)
-		r = json_get_string(c->root, "credsStore", what, &c->store, err);
-	if (r < 0)
-		return r;
+	if (house == CREDS_DOCKERCFG)
+		c->auths = c->root;
+	else {
+		r = json_get_object(c->root, "auths", what, &c->auths, err);
+		if (r >= 0)
+			r = json_get_object(c->root, "credHelpers", what, &c->helpers, err);
+		if (r >= 0 && house == CREDS_DOCKER)
+			r = json_get_string(c->root, "credsStore", what, &c->store, err);
+		if (r < 0)
+			return r;
+	}
 	*ret = steal_ptr(c);
 	return 0;
 }
@@ -115,6 +120,28 @@ static bool is_clean(const char *s)
 		if ((unsigned char)*s < 0x20 || *s == 0x7f)
 			return false;
 	return true;
+}
+
+int credential_make(enum credential_kind kind, const char *username, const char *secret,
+		    const char *what, struct credential *ret, struct error *err)
+{
+	const char *why = !is_clean(secret) || !is_clean(username) ? "control characters in it"
+			  : kind == CREDENTIAL_BASIC && strchr(username, ':')
+				  ? "a user name can't hold a ':'"
+				  : NULL;
+	struct credential out = {.kind = kind};
+
+	if (why)
+		return error_set(err, -EBADMSG, "%s: the credential is broken: %s; log in again",
+				 what, why);
+	out.username = strdup(username);
+	out.secret = strdup(secret);
+	if (!out.secret || !out.username) {
+		credential_fini(&out);
+		return error_set_errno(err, -ENOMEM, "%s", what);
+	}
+	*ret = out;
+	return 0;
 }
 
 /* As Go's decoder, by which the files' writers judge them: line breaks do not count. */
@@ -205,8 +232,8 @@ static int entry_get(const struct creds *c, const json_t *obj, struct entry *e, 
 static int entry_read(const struct creds *c, const char *key, const json_t *obj,
 		      struct credential *ret, struct error *err)
 {
-	_cleanup_(credential_fini) struct credential out = {0};
-	_cleanup_(freep) char *user = NULL;
+	_cleanup_(credential_fini) struct credential plain = {0}; /* of "auth" */
+	char what[512];
 	struct entry e;
 	int r;
 
@@ -217,75 +244,82 @@ static int entry_read(const struct creds *c, const char *key, const json_t *obj,
 	r = entry_get(c, obj, &e, err);
 	if (r < 0)
 		return r;
-	r = auth_read(c, key, e.auth, &user, &out.secret, err);
+	r = auth_read(c, key, e.auth, &plain.username, &plain.secret, err);
 	if (r < 0)
 		return r;
-	if (*e.token || *e.identity) {
-		free(out.secret);
-		out.secret = strdup(*e.token ? e.token : e.identity);
-		out.kind = *e.token ? CREDENTIAL_BEARER : CREDENTIAL_IDENTITY;
-	} else if (r == JSON_ABSENT) {
-		if (!*e.username && !*e.password)
-			return CREDS_NONE;
-		out.secret = strdup(e.password);
-	}
-	out.kind = out.kind ? out.kind : CREDENTIAL_BASIC;
-	out.username = user ? steal_ptr(user) : strdup(e.username);
-	if (!out.secret || !out.username)
-		return error_set_errno(err, -ENOMEM, "%s", c->what);
-	if (!is_clean(out.secret) || !is_clean(out.username))
-		return broken(c, key, "control characters in it", err);
-	if (out.kind == CREDENTIAL_BASIC && strchr(out.username, ':'))
-		return broken(c, key, "a user name can't hold a ':'", err);
-	*ret = out;
-	out = (struct credential){0};
-	return 0;
+	if (plain.username)
+		e.username = plain.username;
+	if (plain.secret)
+		e.password = plain.secret;
+	snprintf(what, sizeof(what), "%s, key \"%s\"", c->what, key);
+	if (*e.token)
+		return credential_make(CREDENTIAL_BEARER, e.username, e.token, what, ret, err);
+	if (*e.identity)
+		return credential_make(CREDENTIAL_IDENTITY, e.username, e.identity, what, ret, err);
+	if (r == JSON_ABSENT && !*e.username && !*e.password)
+		return CREDS_NONE;
+	return credential_make(CREDENTIAL_BASIC, e.username, e.password, what, ret, err);
 }
 
 /* The entries that mean wanted (a normalised key): exact first. */
 static int level_lookup(const struct creds *c, const char *wanted, struct credential *ret,
-			struct error *err)
+			const char **ret_key, struct error *err)
 {
 	char normal[KEY_MAX];
-	const json_t *exact = json_object_get(c->auths, wanted);
 	const char *key;
 	json_t *value;
-	int r = CREDS_NONE;
 
-	if (exact)
-		r = entry_read(c, wanted, exact, ret, err);
-	if (r != CREDS_NONE)
-		return r;
-	json_object_foreach (c->auths, key, value) {
-		if (!key_normalise(key, normal) || strcmp(normal, wanted) != 0)
-			continue;
-		r = entry_read(c, key, value, ret, err);
-		if (r != CREDS_NONE)
-			return r;
+	for (int exact = 1; exact >= 0; exact--) {
+		json_object_foreach (c->auths, key, value) {
+			int r;
+
+			if (exact != !strcmp(key, wanted) || !key_normalise(key, normal) ||
+			    (!exact && strcmp(normal, wanted) != 0))
+				continue;
+			r = entry_read(c, key, value, ret, err);
+			if (r == 0)
+				*ret_key = key;
+			if (r != CREDS_NONE)
+				return r;
+		}
 	}
 	return CREDS_NONE;
 }
 
-/* The helper that knows host, or NULL. */
-static const char *helper_get(const struct creds *c, const char *host)
+int creds_helper(const struct creds *c, const char *host, struct creds_helper *ret,
+		 struct error *err)
 {
+	const char *canonical = host_canonical(host), *key, *name;
 	char normal[KEY_MAX];
-	const char *key, *name;
 	json_t *value;
 
+	*ret = (struct creds_helper){
+		.name = c->store && *c->store ? c->store : NULL,
+		.server = strcmp(canonical, "docker.io") ? host : HUB_KEY,
+	};
 	json_object_foreach (c->helpers, key, value) {
+		if (!key_normalise(key, normal) || strcmp(normal, canonical) != 0)
+			continue;
 		name = json_string_value(value);
-		if (name && *name && key_normalise(key, normal) && !strcmp(normal, host))
-			return name;
+		if (!name)
+			return error_set(err, -EBADMSG,
+					 "%s: \"credHelpers\": the entry for \"%s\" is not a "
+					 "helper's name",
+					 c->what, key);
+		if (!*name)
+			continue;
+		ret->name = name;
+		ret->key = key;
+		break;
 	}
-	return c->store && *c->store ? c->store : NULL;
+	return ret->name ? 0 : CREDS_NONE;
 }
 
 int creds_lookup(const struct creds *c, const char *host, const char *path, struct credential *ret,
-		 const char **ret_helper, struct error *err)
+		 const char **ret_key, struct error *err)
 {
 	_cleanup_(freep) char *wanted = NULL;
-	const char *helper, *canonical = host_canonical(host);
+	const char *canonical = host_canonical(host);
 	int r;
 
 	if (asprintf(&wanted, "%s%s%s", canonical, path ? "/" : "", path ? path : "") < 0) {
@@ -293,16 +327,11 @@ int creds_lookup(const struct creds *c, const char *host, const char *path, stru
 		return error_set_errno(err, -ENOMEM, "%s", c->what);
 	}
 	for (char *slash;; *slash = 0) {
-		r = c->auths ? level_lookup(c, wanted, ret, err) : CREDS_NONE;
+		r = c->auths ? level_lookup(c, wanted, ret, ret_key, err) : CREDS_NONE;
 		if (r != CREDS_NONE)
 			return r;
 		slash = strrchr(wanted, '/');
 		if (!slash)
-			break;
+			return CREDS_NONE;
 	}
-	helper = helper_get(c, canonical);
-	if (!helper)
-		return CREDS_NONE;
-	*ret_helper = helper;
-	return CREDS_HELPER;
 }

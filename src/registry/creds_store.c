@@ -2,20 +2,23 @@
 #include "registry/creds_store.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include "base/json.h"
+#include "registry/conf.h"
+#include "registry/helper.h"
 
-#define FILES_MAX 3
+#define PLACES_MAX 5
+#define ENV_JSON "DOCKER_AUTH_CONFIG"
 
-struct creds_file {
-	char *path;
+struct creds_place {
+	char *name; /* a path, or "$DOCKER_AUTH_CONFIG" */
 	struct creds *creds;
+	char *problem; /* why it has none; NULL: it is not there */
 };
 
 struct creds_store {
-	struct creds_file files[FILES_MAX];
+	const struct seam *seam;
+	struct creds_place places[PLACES_MAX];
 	unsigned n;
 };
 
@@ -24,191 +27,186 @@ void creds_store_free(struct creds_store *s)
 	if (!s)
 		return;
 	for (unsigned i = 0; i < s->n; i++) {
-		free(s->files[i].path);
-		creds_free(s->files[i].creds);
+		free(s->places[i].name);
+		free(s->places[i].problem);
+		creds_free(s->places[i].creds);
 	}
 	free(s);
 }
 
-static const char *env_get(const char *name)
+static int file_load(const struct seam *seam, const char *path, enum creds_house house,
+		     struct creds **ret, struct error *err)
 {
-	const char *v = secure_getenv(name);
-
-	return v && *v ? v : NULL;
-}
-
-/* A file tells root where credentials go and, by helpers, what to run: it must be root's own, or
- * of the user whom sudo made root. */
-static bool owner_ok(uid_t owner)
-{
-	const char *sudo = env_get("SUDO_UID");
-	char *end;
-	unsigned long uid;
-
-	if (geteuid() != 0 || owner == 0 || owner == getuid())
-		return true;
-	if (!sudo || *sudo < '0' || *sudo > '9')
-		return false;
-	uid = strtoul(sudo, &end, 10);
-	return !*end && uid == owner;
-}
-
-/* Follows symlinks: secrets of orchestrators and dot files are often linked. *ret is the caller's,
- * to be wiped. */
-static int file_read(const struct seam *seam, const char *path, char **ret, size_t *ret_len,
-		     struct error *err)
-{
-	_cleanup_(closep) int fd = -1;
 	_cleanup_(freep) char *text = NULL;
-	struct stat st;
-	int r;
+	size_t len = 0;
+	int r = conf_read(seam, "credential file", path, JSON_DOC_MAX, &text, &len, err);
 
-	fd = seam->openat(seam, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
-	if (fd < 0)
-		return error_set_errno(err, fd, "credential file %s", path);
-	if (fstat(fd, &st) < 0)
-		return error_set_errno(err, -errno, "credential file %s", path);
-	if (!S_ISREG(st.st_mode))
-		return error_set(err, -EPERM, "credential file %s: not a regular file", path);
-	if (!owner_ok(st.st_uid))
-		return error_set(err, -EPERM,
-				 "credential file %s: belongs to user %u; root reads only its own",
-				 path, st.st_uid);
-	if (st.st_size > (off_t)JSON_DOC_MAX)
-		return error_set(err, -E2BIG, "credential file %s: %lld bytes, the limit is %zu",
-				 path, (long long)st.st_size, JSON_DOC_MAX);
-	text = malloc((size_t)st.st_size + 1);
-	if (!text)
-		return error_set_errno(err, -ENOMEM, "credential file %s", path);
-	r = seam_pread_full(seam, fd, text, (size_t)st.st_size, 0);
 	if (r < 0)
-		return error_set_errno(err, r, "credential file %s", path);
-	*ret_len = (size_t)st.st_size;
-	*ret = steal_ptr(text);
-	return 0;
+		return r;
+	r = creds_parse(text, len, house, path, ret, err);
+	explicit_bzero(text, len);
+	return r;
 }
 
-static int file_load(struct creds_store *s, const struct seam *seam, const char *path,
+/* Takes path over; NULL: there is no such place for this process. */
+static int place_add(struct creds_store *s, char *path, enum creds_house house, bool named,
 		     struct error *err)
 {
-	_cleanup_(freep) char *text = NULL, *copy = NULL;
-	struct creds *creds;
-	size_t len = 0;
+	struct creds_place *p = &s->places[s->n];
+	struct error why = ERROR_INIT;
 	int r;
 
-	r = file_read(seam, path, &text, &len, err);
-	if (r < 0)
-		return r;
-	r = creds_parse(text, len, path, &creds, err);
-	explicit_bzero(text, len);
-	if (r < 0)
-		return r;
-	copy = strdup(path);
-	if (!copy) {
-		creds_free(creds);
-		return error_set_errno(err, -ENOMEM, "credential file %s", path);
-	}
-	assert(s->n < FILES_MAX);
-	s->files[s->n++] = (struct creds_file){steal_ptr(copy), creds};
+	if (!path)
+		return 0;
+	assert(s->n < PLACES_MAX);
+	s->n++;
+	p->name = path;
+	r = file_load(s->seam, path, house, &p->creds, &why);
+	if (r >= 0)
+		return 0;
+	if (named)
+		return error_set(err, r, "%s", why.text);
+	if (r != -ENOENT && r != -ENOTDIR)
+		p->problem = strdup(why.text);
 	return 0;
 }
 
-static char *path_join(const char *dir, const char *rest)
+static int environment_add(struct creds_store *s, struct error *err)
 {
-	char *p;
+	const char *json = conf_env(ENV_JSON);
+	struct creds_place *p = &s->places[s->n];
 
-	return asprintf(&p, "%s%s", dir, rest) < 0 ? NULL : p;
+	if (!json)
+		return 0;
+	p->name = strdup("$" ENV_JSON);
+	if (!p->name)
+		return error_set_errno(err, -ENOMEM, "credentials");
+	s->n++;
+	return creds_parse(json, strlen(json), CREDS_DOCKER, p->name, &p->creds, err);
 }
 
-/* $HOME, else the password database's; NULL: there is none. */
-static char *home_get(void)
+static int defaults_add(struct creds_store *s, struct error *err)
 {
-	const char *env = env_get("HOME");
-	struct passwd pw, *found = NULL;
-	char buf[4096];
+	_cleanup_(freep) char *home = conf_home();
+	const char *runtime = conf_env("XDG_RUNTIME_DIR"), *docker = conf_env("DOCKER_CONFIG");
+	char run_dir[64];
+	int r = environment_add(s, err);
 
-	if (env)
-		return strdup(env);
-	if (getpwuid_r(geteuid(), &pw, buf, sizeof(buf), &found) || !found || !*pw.pw_dir)
-		return NULL;
-	return strdup(pw.pw_dir);
+	if (r < 0)
+		return r;
+	snprintf(run_dir, sizeof(run_dir), "/run/containers/%u", geteuid());
+	place_add(s,
+		  runtime ? conf_join(runtime, "/containers/auth.json")
+			  : conf_join(run_dir, "/auth.json"),
+		  CREDS_PODMAN, false, NULL);
+	place_add(s, conf_user_path("/containers/auth.json"), CREDS_PODMAN, false, NULL);
+	place_add(s,
+		  docker ? conf_join(docker, "/config.json")
+		  : home ? conf_join(home, "/.docker/config.json")
+			 : NULL,
+		  CREDS_DOCKER, false, NULL);
+	place_add(s, home ? conf_join(home, "/.dockercfg") : NULL, CREDS_DOCKERCFG, false, NULL);
+	return 0;
 }
 
-/* The default places, in order; a NULL is a place that does not exist for this process. */
-static void default_paths(char *ret[static FILES_MAX])
-{
-	_cleanup_(freep) char *home = home_get();
-	const char *runtime = env_get("XDG_RUNTIME_DIR"), *config = env_get("XDG_CONFIG_HOME");
-	const char *docker = env_get("DOCKER_CONFIG");
-
-	if (runtime)
-		ret[0] = path_join(runtime, "/containers/auth.json");
-	else if (asprintf(&ret[0], "/run/containers/%u/auth.json", geteuid()) < 0)
-		ret[0] = NULL;
-	if (config)
-		ret[1] = path_join(config, "/containers/auth.json");
-	else if (home)
-		ret[1] = path_join(home, "/.config/containers/auth.json");
-	if (docker)
-		ret[2] = path_join(docker, "/config.json");
-	else if (home)
-		ret[2] = path_join(home, "/.docker/config.json");
-}
-
-static void defaults_load(struct creds_store *s, const struct seam *seam, const struct log *log)
-{
-	char *paths[FILES_MAX] = {NULL};
-
-	default_paths(paths);
-	for (unsigned i = 0; i < FILES_MAX; i++) {
-		struct error why = ERROR_INIT;
-
-		if (paths[i] && file_load(s, seam, paths[i], &why) < 0 && why.code != -ENOENT &&
-		    why.code != -ENOTDIR)
-			log_write(log, LOG_WARN, "left out: %s", why.text);
-		free(paths[i]);
-	}
-}
-
-int creds_store_open(const struct seam *seam, const struct log *log, const char *authfile,
-		     struct creds_store **ret, struct error *err)
+int creds_store_open(const struct seam *seam, const char *authfile, struct creds_store **ret,
+		     struct error *err)
 {
 	_cleanup_(creds_store_freep) struct creds_store *s = calloc(1, sizeof(*s));
-	int r = 0;
+	int r;
 
 	if (!s)
 		return error_set_errno(err, -ENOMEM, "credentials");
+	s->seam = seam;
 	if (!authfile)
-		authfile = env_get("REGISTRY_AUTH_FILE");
+		authfile = conf_env("REGISTRY_AUTH_FILE");
 	if (authfile)
-		r = file_load(s, seam, authfile, err);
+		r = place_add(s, strdup(authfile), CREDS_PODMAN, true, err);
 	else
-		defaults_load(s, seam, log);
+		r = defaults_add(s, err);
 	if (r < 0)
 		return r;
 	*ret = steal_ptr(s);
 	return 0;
 }
 
+/* A credsStore that is not installed is what a removed desktop leaves behind: public images need
+ * none. Who names a helper for one registry means it. */
+static int helper_lookup(const struct creds_store *s, const struct creds_place *p, const char *host,
+			 const atomic_bool *cancel, struct credential *ret, struct buf *where,
+			 struct error *err)
+{
+	struct creds_helper h;
+	struct error why = ERROR_INIT;
+	char key[300];
+	int r = creds_helper(p->creds, host, &h, err);
+
+	if (r)
+		return r;
+	r = helper_ask(s->seam, h.name, h.server, cancel, ret, &why);
+	snprintf(key, sizeof(key), h.key ? "credHelpers \"%s\"" : "credsStore", h.key);
+	if (r == -ECANCELED)
+		return error_set(err, r, "%s", why.text);
+	if (r == -ENOENT && !h.key) {
+		buf_printf(where, "%s: docker-credential-%s of its credsStore is not in $PATH; ",
+			   p->name, h.name);
+		return CREDS_NONE;
+	}
+	if (r < 0)
+		return error_set(err, r == -ENOENT ? -EACCES : r, "%s, which %s (%s) names for %s",
+				 why.text, p->name, key, h.server);
+	buf_printf(where,
+		   r ? "%s (%s): docker-credential-%s knows no %s; "
+		     : "%s (%s): docker-credential-%s for %s",
+		   p->name, key, h.name, h.server);
+	return r;
+}
+
+static int place_lookup(const struct creds_store *s, const struct creds_place *p, const char *host,
+			const char *path, const atomic_bool *cancel, struct credential *ret,
+			struct buf *where, struct error *err)
+{
+	size_t before = where->len;
+	const char *key;
+	int r;
+
+	if (!p->creds) {
+		if (p->problem)
+			buf_printf(where, "NOT USED: %s; ", p->problem);
+		else
+			buf_printf(where, "%s: not there; ", p->name);
+		return CREDS_NONE;
+	}
+	r = helper_lookup(s, p, host, cancel, ret, where, err);
+	if (r != CREDS_NONE)
+		return r;
+	r = creds_lookup(p->creds, host, path, ret, &key, err);
+	if (r == 0)
+		buf_printf(where, "%s, key \"%s\"", p->name, key);
+	else if (r == CREDS_NONE && where->len == before)
+		buf_printf(where, "%s: nothing for %s; ", p->name, host);
+	return r;
+}
+
 int creds_store_lookup(const struct creds_store *s, const char *host, const char *path,
-		       struct credential *ret, const char **ret_helper, const char **ret_file,
+		       const atomic_bool *cancel, struct credential *ret, struct buf *where,
 		       struct error *err)
 {
-	int outcome = CREDS_NONE;
+	size_t before = where->len;
 
 	for (unsigned i = 0; i < s->n; i++) {
-		const char *helper = NULL;
-		int r = creds_lookup(s->files[i].creds, host, path, ret, &helper, err);
+		struct buf tried = BUF_INIT;
+		int r = place_lookup(s, &s->places[i], host, path, cancel, ret, &tried, err);
 
-		if (r < 0)
-			return r;
-		if (r == CREDS_NONE || (r == CREDS_HELPER && outcome == CREDS_HELPER))
-			continue;
-		*ret_file = s->files[i].path;
 		if (r == 0)
-			return 0;
-		outcome = r; /* a later file may have the credential itself */
-		*ret_helper = helper;
+			where->len = before; /* what was tried in vain is of no interest then */
+		if (r >= 0 && tried.len)
+			buf_append(where, tried.data, tried.len);
+		buf_fini(&tried);
+		if (r != CREDS_NONE)
+			return r;
 	}
-	return outcome;
+	if (where->len >= before + 2)
+		where->len -= 2; /* the last "; " */
+	return CREDS_NONE;
 }

@@ -322,6 +322,21 @@ static int outcome_act(struct try *t, int outcome, const struct http_response *r
 	return 0;
 }
 
+static void failure_explain(struct try *t, int code, const struct error *why, struct error *err)
+{
+	const struct auth *a = t->x->auth;
+
+	pthread_mutex_lock(&t->x->r->lock);
+	if (code == -EACCES && t->authorized && a->where)
+		error_set(err, code, "%s: %s: the credential was refused: %s; log in again",
+			  a->host->name, a->repo, a->where);
+	pthread_mutex_unlock(&t->x->r->lock);
+	error_set(err, code, "%s",
+		  why->text[0]	       ? why->text
+		  : code == -ECANCELED ? "interrupted"
+				       : "the request failed");
+}
+
 static int exchange_step(struct try *t, struct retry *state, struct http_response *rs,
 			 struct error *err)
 {
@@ -349,10 +364,7 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 		       &until, &why);
 	if (r <= 0) {
 		if (r < 0)
-			error_set(err, r, "%s",
-				  why.text[0]	    ? why.text
-				  : r == -ECANCELED ? "interrupted"
-						    : "the request failed");
+			failure_explain(t, r, &why, err);
 		return r;
 	}
 	if (r == RETRY_AGAIN && x->cost)

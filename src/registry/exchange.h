@@ -33,6 +33,7 @@ struct auth {
 	char *repo;
 	char *scope;  /* what tokens are asked for, e.g. "repository:a/b:pull"; several by blanks */
 	char *header; /* "Authorization: ..." or NULL: none is needed, as far as we know */
+	char *where;  /* whose credential it is: file and key, or helper; or NULL */
 	enum secret_kind kind;
 	uint64_t renew_ns; /* 0 = never */
 	uint64_t version;  /* counts changes of header */

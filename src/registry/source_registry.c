@@ -71,7 +71,7 @@ int registry_new(const struct registry_options *o, struct registry **ret, struct
 	r->o = *o;
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->token_news, NULL);
-	e = creds_store_open(o->seam, o->log, o->authfile, &r->creds, err);
+	e = creds_store_open(o->seam, o->authfile, &r->creds, err);
 	if (e >= 0 && !o->offline)
 		e = engine_new(r, &r->http);
 	if (e < 0)
@@ -92,6 +92,7 @@ void registry_free(struct registry *r)
 		if (a->header)
 			explicit_bzero(a->header, strlen(a->header));
 		free(a->header);
+		free(a->where);
 		free(a->repo);
 		free(a->scope);
 		free(a->realm);

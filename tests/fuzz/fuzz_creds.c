@@ -8,10 +8,13 @@ static void lookup(const struct creds *c, const char *host, const char *path)
 {
 	struct error err = ERROR_INIT;
 	struct credential cred = {0};
-	const char *helper = NULL;
-	int r = creds_lookup(c, host, path, &cred, &helper, &err);
+	struct creds_helper helper;
+	const char *key = NULL;
+	int r = creds_lookup(c, host, path, &cred, &key, &err);
 
-	if ((r == 0) != (cred.secret != NULL) || (r == CREDS_HELPER) != (helper != NULL))
+	if ((r == 0) != (cred.secret != NULL) || (r == 0) != (key != NULL))
+		abort();
+	if (creds_helper(c, host, &helper, NULL) == 0 && (!*helper.name || !helper.server))
 		abort();
 	if (r == 0 && (!cred.kind || !cred.username || strpbrk(cred.secret, "\r\n") ||
 		       (cred.kind == CREDENTIAL_BASIC && strchr(cred.username, ':'))))
@@ -29,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct creds *c = NULL;
 	char *slash;
 
-	if (creds_parse(data + at, size - at, "file", &c, &err) < 0)
+	if (creds_parse(data + at, size - at, (enum creds_house)(size % 3), "file", &c, &err) < 0)
 		return 0;
 	slash = strchr(host, '/');
 	if (slash)
