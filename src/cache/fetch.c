@@ -78,19 +78,26 @@ static int chunk_arrived(void *userdata, uint64_t i, const void *data, size_t le
 	struct fetch *x = userdata;
 	const struct layer_chunk *c = &x->ls->index->chunks[i];
 	struct digest got;
+	uint64_t begin;
+	int r;
 
 	x->delivered = i + 1;
 	COUNT(x->f->r, x->ls, bytes_decoded, len);
 	if (layer_chunk_state(x->ls->conf.layer, i) != CHUNK_ABSENT)
 		return 0;
+	begin = trace_begin();
 	digest_of(DIGEST_SHA256, data, len, &got);
+	trace_span(TRACE_VERIFY, begin);
 	if (len != c->len || memcmp(got.bytes, c->digest, sizeof(c->digest))) {
 		if (!x->bad.any)
 			mismatch_report(x, i, &got);
 		range_add(&x->bad, i);
 		return 0;
 	}
-	return layer_store(x->ls->conf.layer, i, data, x->locked);
+	begin = trace_begin();
+	r = layer_store(x->ls->conf.layer, i, data, x->locked);
+	trace_span(TRACE_CACHE, begin);
+	return r;
 }
 
 /* Decodes chunks [next, end), all of whose bytes are in buf. Where the bytes make no sense the
@@ -102,13 +109,14 @@ static int decode_to(struct fetch *x, uint64_t end)
 
 	while (x->next < end) {
 		uint64_t first = ix->chunks[x->next].span, last = ix->chunks[end - 1].span_last;
-		uint64_t off = ix->spans[first].in_off, bad_span;
+		uint64_t off = ix->spans[first].in_off, bad_span, begin = trace_begin();
 		int r;
 
 		x->delivered = x->next;
 		r = x->ls->conf.format->decode(ix, first, last, x->buf + (off - x->blob_off),
 					       ix->spans[last].in_end - off, x->next, end - 1,
 					       &sink);
+		trace_span(TRACE_DECOMPRESS, begin);
 		if (r >= 0 && x->delivered == end) {
 			x->next = end;
 			return 0;
@@ -224,11 +232,16 @@ static void transfer_end(struct fetch *x, uint64_t bytes, bool background,
 			 const struct blob_cost *cost, bool alone)
 {
 	struct reader *r = x->f->r;
+	struct access_entry *who = x->f->task.who;
 	uint64_t now = reader_now(r), took_ns;
 
 	took_ns = x->first_byte_at_ns ? now - x->first_byte_at_ns : 0;
 	pthread_mutex_lock(&r->lock);
 	r->transfers--;
+	if (background && r->access)
+		who = access_prefetch(r->access);
+	else if (x->f->why == WHY_PREFETCH && x->f->waits) /* taken over */
+		who = x->f->waits->p->task.who;
 	if (!background) {
 		prefetch_demand_end(&r->gate, bytes, now);
 		atomic_fetch_sub(&r->demand, 1);
@@ -240,6 +253,7 @@ static void transfer_end(struct fetch *x, uint64_t bytes, bool background,
 	COUNT(r, x->ls, requests, cost->requests);
 	COUNT(r, x->ls, bytes_fetched, cost->wire_bytes);
 	COUNT(r, x->ls, retries, cost->retries);
+	CHARGE(r, who, fetched_bytes, cost->wire_bytes);
 	if (background) {
 		COUNT(r, x->ls, prefetch_requests, cost->requests);
 		COUNT(r, x->ls, prefetch_bytes, cost->wire_bytes);
@@ -268,11 +282,13 @@ static int piece_read(struct fetch *x, uint64_t bytes, bool background, uint64_t
 				      .background = background,
 				      .cost = &cost};
 	bool alone = transfer_begin(x, bytes, background);
+	uint64_t begin = trace_begin();
 	int e;
 
 	x->piece_end = x->len + bytes;
 	x->gives_way_above = background ? way_bytes(r) : UINT64_MAX;
 	e = blob_read(x->ls->conf.blob, x->blob_off + x->len, bytes, &o, bytes_arrived, x, x->err);
+	trace_span(TRACE_TRANSFER, begin);
 	transfer_end(x, bytes, background, &cost, alone);
 	if (x->gave_way) { /* what came is kept, the rest is asked for again */
 		x->gave_way = false;

@@ -39,6 +39,7 @@ static int wait_add(struct flight *f, struct parked *p, uint64_t i)
 	f->waits = w;
 	p->waits++;
 	p->refs++;
+	flight_trace_wait(f, p);
 	if (f->why == WHY_PREFETCH)
 		pthread_cond_broadcast(&f->r->prefetch_news);
 	return 0;
@@ -55,6 +56,7 @@ static struct flight *flight_new(struct reader *r, struct layer_state *ls, enum 
 	f->kind = kind;
 	f->next = ls->flights;
 	ls->flights = f;
+	flight_trace_begin(f);
 	return f;
 }
 
@@ -358,11 +360,18 @@ static void flight_job(void *arg)
 {
 	struct flight *f = arg;
 	struct reader *r = f->r;
+	struct trace_task before = trace_task_set(f->task);
+	struct prof_scope scope;
 	int e = -ECANCELED;
 
+	f->trace_run = trace_begin();
+	flight_op_begin(f, &scope);
 	if (!atomic_load(&r->cancel))
 		e = f->kind == FLIGHT_FETCH ? fetch_run(f) : verify_run(f, 0);
+	flight_trace_end(f);
 	flight_end(f, e, true);
+	trace_task_set(before);
+	prof_op_end(&scope);
 	free(f);
 	reader_job_end(r);
 }

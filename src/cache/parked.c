@@ -61,10 +61,14 @@ static void unref(struct reader *r, struct parked *p)
 /* p is off the list, rq is ours alone. */
 static void deliver(struct reader *r, const struct parked *p, struct reader_request *rq, int e)
 {
-	COUNT(r, p->ls, wait_ns, reader_now(r) - p->start_ns);
-	if (e >= 0)
+	uint64_t waited_ns = reader_now(r) - p->start_ns;
+
+	COUNT(r, p->ls, wait_ns, waited_ns);
+	CHARGE(r, p->task.who, wait_ns, waited_ns);
+	if (e >= 0) {
 		COUNT(r, p->ls, bytes_served, rq->len);
-	else if (e != -EINTR)
+		CHARGE(r, p->task.who, bytes, rq->len);
+	} else if (e != -EINTR)
 		COUNT(r, p->ls, read_errors, 1);
 	rq->done(rq, e >= 0 ? 0 : e == -EINTR || e == -ETIMEDOUT ? e : -EIO);
 }
@@ -102,6 +106,7 @@ static int plan_again(struct reader *r, struct parked *p, struct flight **ret_ne
 /* p is busy, by us, and one reference is ours. */
 static void resume(struct reader *r, struct parked *p)
 {
+	struct trace_task before = trace_task_set(p->task);
 	struct reader_request *rq = p->rq;
 	struct layer *l = p->ls->conf.layer;
 	int e = p->result;
@@ -122,13 +127,13 @@ static void resume(struct reader *r, struct parked *p)
 		e = plan_again(r, p, &new);
 		pthread_mutex_unlock(&r->lock);
 		flights_start(r, new);
-		if (e == READER_PENDING) {
-			unref(r, p);
-			return;
-		}
+		if (e == READER_PENDING)
+			break;
 	}
-	answer(r, p, e);
+	if (e != READER_PENDING)
+		answer(r, p, e);
 	unref(r, p);
+	trace_task_set(before);
 }
 
 static void resume_job(void *arg)
@@ -197,6 +202,7 @@ int reader_park(struct reader *r, struct reader_request *rq)
 	p->deadline_ns = p->start_ns + r->deadline_ns;
 	p->refs = 1;
 	p->busy = true;
+	p->task = trace_task;
 	pthread_mutex_lock(&r->lock);
 	e = timer_start(r);
 	rq->reader = r;

@@ -106,6 +106,8 @@ static bool read_now(struct reader *r, struct layer_state *ls, uint64_t dev_off,
 	COUNT(r, ls, reads, 1);
 	COUNT(r, ls, hits, 1);
 	COUNT(r, ls, bytes_served, len);
+	CHARGE(r, trace_task.who, reads, 1);
+	CHARGE(r, trace_task.who, bytes, len);
 	return true;
 }
 
@@ -129,6 +131,15 @@ int reader_try(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, ui
 	return read_now(r, ls, dev_off, buf, len) ? 0 : READER_PENDING;
 }
 
+void reader_count_hole(struct reader *r, uint64_t len)
+{
+	counter_add(&r->counters->reads, 1);
+	counter_add(&r->counters->hits, 1);
+	counter_add(&r->counters->bytes_served, len);
+	CHARGE(r, trace_task.who, reads, 1);
+	CHARGE(r, trace_task.who, bytes, len);
+}
+
 /* ---- or later ---- */
 
 int reader_submit(struct reader *r, struct reader_request *rq)
@@ -142,6 +153,7 @@ int reader_submit(struct reader *r, struct reader_request *rq)
 		return 0;
 	COUNT(r, ls, reads, 1);
 	COUNT(r, ls, waits, 1);
+	CHARGE(r, trace_task.who, reads, 1);
 	e = reader_park(r, rq);
 	if (e >= 0)
 		return READER_PENDING;
@@ -267,12 +279,15 @@ int reader_read(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, s
 int reader_new(const struct reader_options *o, struct reader **ret, struct error *err)
 {
 	struct reader *r = calloc(1, sizeof(*r) + o->n_layers * sizeof(r->layers[0]));
+	char digest[DIGEST_TEXT_MAX];
 
 	if (!r)
 		return error_set(err, -ENOMEM, "no memory for a reader");
 	r->seam = o->seam;
 	r->log = o->log;
 	r->counters = o->counters;
+	r->access = o->access;
+	r->label = o->label;
 	r->pool = o->pool;
 	r->deadline_ns = o->deadline_ns ? o->deadline_ns : READ_DEADLINE_NS;
 	r->n_layers = o->n_layers;
@@ -286,6 +301,8 @@ int reader_new(const struct reader_options *o, struct reader **ret, struct error
 		ls->r = r;
 		ls->conf = o->layers[i];
 		ls->index = layer_tables(ls->conf.layer);
+		digest_format(&ls->conf.layer->meta.blob, digest);
+		ls->label = prof_intern(digest);
 		ls->counters = o->per_layer ? &o->per_layer[i] : NULL;
 		ls->ahead_at = UINT64_MAX;
 		if (planner_init(&ls->planner, ls->index, &r->budget) < 0) {

@@ -20,6 +20,7 @@
 #include "base/work.h"
 #include "cache/cache.h"
 #include "image/layer_format.h"
+#include "prof/access.h"
 #include "prof/counters.h"
 #include "registry/blob.h"
 
@@ -36,6 +37,8 @@ struct reader_options {
 	const struct log *log;
 	struct counters *counters;	   /* one set for the mount */
 	struct counters *per_layer;	   /* array, one a layer; NULL = not wanted */
+	struct access *access;		   /* charged as the counters are; NULL = not wanted */
+	const char *label;		   /* of the image, prof_intern()'s; or NULL */
 	struct work_pool *pool;		   /* fetches and disk waits run here */
 	const struct reader_layer *layers; /* copied */
 	uint32_t n_layers;
@@ -67,6 +70,8 @@ struct reader_request {
 
 /* Fills buf and counts a hit when that needs no waiting: 0; anything else: submit a request. */
 int reader_try(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, uint32_t len);
+/* A read that touches no chunk: it is counted all the same. */
+void reader_count_hole(struct reader *r, uint64_t len);
 /* 0: filled, done() will not be called. READER_PENDING. -EINVAL: outside the device. -EIO. */
 int reader_submit(struct reader *r, struct reader_request *rq);
 /* The request's task is dying: done(-EINTR) soon, unless it is being answered already. The shared

@@ -23,6 +23,8 @@
 #include "cache/planner.h"
 #include "cache/prefetch.h"
 #include "cache/reader.h"
+#include "prof/op.h"
+#include "prof/ring.h"
 
 #define FETCH_BYTES_MAX (UINT64_C(8) << 20) /* compressed, one request; more only when needed */
 #define SPANS_BYTES_MAX                                                                            \
@@ -68,6 +70,8 @@ struct flight {
 	uint64_t start_ns;		  /* while it is delayed: not before */
 	struct wait *waits;
 	struct chunk_range bad; /* chunks that don't match their digests */
+	struct trace_task task; /* who caused it */
+	uint64_t trace_start, trace_run;
 };
 
 struct failure {
@@ -80,6 +84,7 @@ struct layer_state {
 	struct reader_layer conf;
 	const struct layer_index *index;
 	struct counters *counters; /* of this layer, or NULL */
+	const char *label;	   /* its digest, for profiles */
 	/* under the reader's lock, all of these */
 	struct planner planner;
 	struct flight *flights;
@@ -100,12 +105,15 @@ struct parked {
 	unsigned waits, refs, rounds;
 	bool busy, cancelled;
 	int result; /* of what it waited for */
+	struct trace_task task;
 };
 
 struct reader {
 	const struct seam *seam;
 	const struct log *log;
 	struct counters *counters;
+	struct access *access;
+	const char *label; /* of the image, for profiles */
 	struct work_pool *pool;
 	uint64_t deadline_ns;
 	atomic_bool cancel; /* ends fetches: interrupted, or being freed */
@@ -141,6 +149,13 @@ struct reader {
 		counter_add(&(r)->counters->name, n);                                              \
 		if ((ls)->counters)                                                                \
 			counter_add(&(ls)->counters->name, n);                                     \
+	} while (0)
+
+/* The same for the file and process that caused it: NULL when nobody knows. */
+#define CHARGE(r, who, name, n)                                                                    \
+	do {                                                                                       \
+		if ((r)->access)                                                                   \
+			access_add(&((who) ? (who) : access_other((r)->access))->name, n);         \
 	} while (0)
 
 static inline uint64_t reader_now(const struct reader *r)
@@ -205,6 +220,15 @@ void ahead_plan(struct reader *r, struct layer_state *ls, struct planner_stream 
 
 int fetch_run(struct flight *f);
 int verify_run(struct flight *f, int flags);
+
+/* ---- trace.c ---- */
+
+/* Under the lock: a flight begins, and somebody waits for it. */
+void flight_trace_begin(struct flight *f);
+void flight_trace_wait(const struct flight *f, const struct parked *p);
+void flight_trace_end(const struct flight *f);
+/* What the thread that works on it is at, for the samplers. */
+void flight_op_begin(const struct flight *f, struct prof_scope *scope);
 
 /* Remembers why, and says it, at most once a second. */
 void reader_failed(struct reader *r, const char *text);

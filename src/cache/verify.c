@@ -19,9 +19,7 @@ static void damage_report(struct flight *f, uint64_t i)
 		  (unsigned long long)i);
 }
 
-/* flags: RWF_NOWAIT for a thread that must not wait for the disk; then -EAGAIN is possible. A
- * damaged chunk is no failure: whoever wants it finds it absent now. */
-int verify_run(struct flight *f, int flags)
+static int chunks_verify(struct flight *f, int flags)
 {
 	for (uint64_t i = f->chunk_first; i <= f->chunk_last; i++) {
 		int r = layer_verify(f->ls->conf.layer, i, flags);
@@ -32,4 +30,15 @@ int verify_run(struct flight *f, int flags)
 			return r;
 	}
 	return 0;
+}
+
+/* flags: RWF_NOWAIT for a thread that must not wait for the disk; then -EAGAIN is possible. A
+ * damaged chunk is no failure: whoever wants it finds it absent now. */
+int verify_run(struct flight *f, int flags)
+{
+	uint64_t begin = trace_begin();
+	int r = chunks_verify(f, flags);
+
+	trace_span(TRACE_VERIFY, begin);
+	return r;
 }

@@ -17,6 +17,8 @@ struct fs_params {
 	const struct erofs *image; /* borrowed */
 	struct reader *reader;	   /* borrowed */
 	struct counters *counters; /* borrowed */
+	struct access *access;	   /* borrowed; NULL = not wanted */
+	const char *image_label;   /* for profiles: prof_intern()'s, or NULL */
 	const char *mountpoint;
 	const char *fsname; /* the reference verbatim; subtype is "morsel" */
 	bool allow_other;   /* always brings default_permissions; so does being root: mount.c */

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include "fs/control.h"
 #include "fs/mount.h"
+#include "prof/ring.h"
 
 struct parked;
 
@@ -50,6 +51,28 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct f
  * when watch_fd says so. */
 bool fs_watch(struct fs *f);
 #define FS_WATCH_MS 200
+
+/* ---- measuring: ops_trace.c ---- */
+
+/* What a request in hand is, for whoever measures; of no interest while id is 0. */
+struct fs_request {
+	uint64_t id, start;
+	uint64_t ino, off;
+	uint32_t size, process, delivered;
+	int32_t result;
+	uint16_t opcode;
+	uint8_t flags;
+};
+/* Around the operations, in the thread that got the request. */
+void fs_request_begin(struct fs *f, const struct fuse_buf *buf);
+void fs_request_end(struct fs *f);
+/* It is answered later: *ret is for fs_request_done(). */
+void fs_request_take(struct fs_request *ret);
+void fs_request_done(struct fs *f, const struct fs_request *rq, uint32_t delivered, int result);
+/* What follows in this thread is for this file and the process of this thread of it. */
+void fs_request_reads(struct fs *f, uint64_t nid, pid_t tid);
+/* The thread's request: what came of it. */
+void fs_request_note(uint32_t delivered, uint8_t flags, int result);
 
 /* The per-thread buffer for reads that are answered at once. */
 void *fs_thread_buffer(void);

@@ -23,6 +23,7 @@ struct parked {
 	struct fs *f;
 	fuse_req_t req;
 	uint32_t len; /* bytes of the reply; the rest of buf is not ours */
+	struct fs_request measured;
 	pid_t tid;
 	uint8_t buf[];
 };
@@ -107,6 +108,7 @@ static void parked_done(struct reader_request *rq, int result)
 		fuse_reply_buf(p->req, (char *)p->buf, p->len);
 	else
 		fuse_reply_err(p->req, result == -EINTR ? EINTR : EIO);
+	fs_request_done(f, &p->measured, result ? 0 : p->len, result);
 	free(p);
 	pthread_mutex_lock(&f->lock);
 	if (!--f->unanswered)
@@ -130,6 +132,7 @@ static void read_park(struct fs *f, fuse_req_t req, uint32_t device, uint64_t de
 					.buf = p->buf,
 					.done = parked_done,
 					.userdata = p};
+	fs_request_take(&p->measured);
 	pthread_mutex_lock(&f->lock);
 	f->unanswered++;
 	pthread_mutex_unlock(&f->lock);
@@ -146,9 +149,10 @@ static void read_range(struct fs *f, fuse_req_t req, uint32_t device, uint64_t d
 {
 	uint8_t *buf = fs_thread_buffer();
 
-	if (buf && reader_try(f->p.reader, device, dev_off, buf, len) == 0)
+	if (buf && reader_try(f->p.reader, device, dev_off, buf, len) == 0) {
 		fuse_reply_buf(req, (char *)buf, len);
-	else
+		fs_request_note(len, 0, 0);
+	} else
 		read_park(f, req, device, dev_off, len);
 }
 
@@ -161,8 +165,9 @@ static void zeros_reply(struct fs *f, fuse_req_t req, uint64_t len)
 		return;
 	}
 	memset(buf, 0, len);
-	counter_add(&f->p.counters->bytes_served, len);
+	reader_count_hole(f->p.reader, len);
 	fuse_reply_buf(req, (char *)buf, len);
+	fs_request_note((uint32_t)len, TRACE_READ_HOLE, 0);
 }
 
 void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -180,6 +185,8 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct f
 	}
 	if (r >= 0)
 		r = erofs_map(f->p.image, &inode, (uint64_t)off, size, &device, &dev_off, &len);
+	if (r >= 0)
+		fs_request_reads(f, inode.nid, fuse_req_ctx(req)->pid);
 	if (r == EROFS_HOLE)
 		zeros_reply(f, req, len);
 	else if (r >= 0)
@@ -187,5 +194,6 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct f
 	else {
 		counter_add(&f->p.counters->read_errors, 1);
 		fuse_reply_err(req, EIO);
+		fs_request_note(0, 0, -EIO);
 	}
 }

@@ -254,7 +254,9 @@ static void *serve_thread(void *arg)
 		}
 		if (takes_long(&buf))
 			lead_hand_over(s, &leading);
+		fs_request_begin(s->f, &buf);
 		fuse_session_process_buf(s->f->se, &buf);
+		fs_request_end(s->f);
 		atomic_store_explicit(&s->f->last_ns, seam->monotonic_ns(seam),
 				      memory_order_relaxed);
 		ready_call(s->f); /* the first request is INIT: now the mount answers */

@@ -8,6 +8,7 @@
 
 #include "image/erofs_write.h"
 #include "image/tree.h"
+#include "prof/op.h"
 
 /* The merged image depends on the layers and their order, and on nothing else. */
 static void image_key(const struct morsel_image *img, struct digest *ret)
@@ -126,9 +127,11 @@ static int image_reader_open(struct morsel_image *img, struct error *err)
 	};
 
 	img->per_layer = calloc(n + 1, sizeof(*img->per_layer));
-	if (!layers || !img->per_layer)
+	if (!layers || !img->per_layer || access_new(&img->access) < 0)
 		return -ENOMEM;
 	o.per_layer = img->per_layer;
+	o.access = img->access;
+	o.label = prof_intern(img->rv.ref->text);
 	for (uint32_t i = 0; i < n; i++)
 		layers[i] = (struct reader_layer){.layer = img->layers[i].layer,
 						  .format = img->layers[i].format,
@@ -192,6 +195,7 @@ void morsel_image_close(struct morsel_image *img)
 		layers_fini(img->layers, img->rv.manifest->n_layers);
 	free(img->layers);
 	free(img->per_layer);
+	access_free(img->access);
 	resolved_fini(&img->rv);
 	free(img);
 }

@@ -18,6 +18,7 @@ struct morsel_image {
 	struct erofs fs;
 	struct counters counters;
 	struct counters *per_layer;
+	struct access *access;
 	struct reader *reader;
 	uint64_t opened_ns; /* how long opening took */
 };

@@ -5,6 +5,7 @@
 #include "fs/fs.h"
 #include "lib/prefetch_list.h"
 #include "lib/report.h"
+#include "prof/op.h"
 
 void morsel_mount_options_init(struct morsel_mount_options *o)
 {
@@ -80,6 +81,7 @@ static char *mount_report(void *userdata, const char *request)
 			    json_integer((json_int_t)atomic_load(&img->index_cost.wire_bytes)));
 	json_object_set_new(o, "index", index);
 	report_counters(o, &img->counters);
+	json_object_set_new(o, "opens", json_integer((json_int_t)access_opens(img->access)));
 	reader_last_error(img->reader, why, sizeof(why));
 	json_object_set_new(o, "last_error", why[0] ? json_string(why) : json_null());
 	for (uint32_t i = 0; i < img->rv.manifest->n_layers; i++)
@@ -130,6 +132,8 @@ int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_
 		.image = &img->fs,
 		.reader = img->reader,
 		.counters = &img->counters,
+		.access = img->access,
+		.image_label = prof_intern(img->rv.ref->text),
 		.mountpoint = dir,
 		.fsname = img->rv.ref->text,
 		.allow_other = own.allow_other,

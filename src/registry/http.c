@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "prof/ring.h"
+
 #define LOOK_AGAIN_NS (100 * NS_PER_MS)
 #define SLOW_BYTES_PER_S 1024
 
@@ -243,6 +245,7 @@ int http_perform(struct http *h, const struct http_request *rq, struct http_resp
 			     .rq = rq,
 			     .lock = PTHREAD_MUTEX_INITIALIZER,
 			     .news = PTHREAD_COND_INITIALIZER};
+	uint64_t start = trace_begin();
 	int r;
 
 	*ret = (struct http_response){0};
@@ -270,6 +273,7 @@ int http_perform(struct http *h, const struct http_request *rq, struct http_resp
 	curl_slist_free_all(t.headers);
 	buf_fini(&t.lines);
 	buf_fini(&t.body);
+	http_trace(rq, ret, start);
 	return r < 0 ? 1 : r;
 }
 

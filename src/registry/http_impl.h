@@ -47,6 +47,8 @@ struct http {
 /* Makes the easy handle of a transfer. */
 int transfer_prepare(struct http *h, struct transfer *t);
 void transfer_submit(struct http *h, struct transfer *t);
+/* It was begun at start (from trace_begin()) and is over. */
+void http_trace(const struct http_request *rq, const struct http_response *rs, uint64_t start);
 /* Under the transfer's lock: stop it, or go on after a pause. */
 void transfer_wish(struct http *h, struct transfer *t, bool stop);
 

@@ -270,8 +270,8 @@ static void status_is_parsed(void **state)
 {
 	struct process p;
 
-	assert_true(process_status_parse("Name:\tpython3\nUmask:\t0022\nState:\tR\nTgid:\t42\nNgid:\t0\n",
-					 &p));
+	assert_true(process_status_parse(
+		"Name:\tpython3\nUmask:\t0022\nState:\tR\nTgid:\t42\nNgid:\t0\n", &p));
 	assert_int_equal(p.pid, 42);
 	assert_string_equal(p.command, "python3");
 	assert_true(process_status_parse("Name:\t0123456789abcdefgh\nTgid:\t1\n", &p));
