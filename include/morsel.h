@@ -133,6 +133,9 @@ struct morsel_options {
 	 * NULL = not wanted. */
 	int (*progress)(void *userdata, const struct morsel_progress *p);
 	void *userdata; /**< for both; borrowed */
+	/** Manifest digest that every reference is taken to mean, whatever its tag or index names:
+	 * for who goes on with an image that was opened before. NULL = what the reference says. */
+	const char *digest;
 };
 
 /** Sets the size and every default. */
@@ -303,6 +306,7 @@ struct morsel_mount_options {
 	uint64_t prefetch_bytes_per_s; /**< at most; 0 = what the link gives while nobody reads */
 	bool noexec;		       /**< no program can be run from it */
 	bool no_signals;	       /**< leave SIGINT, SIGTERM and SIGHUP alone */
+	struct morsel_handover *handover; /**< of morsel_supervise(), or NULL; borrowed */
 };
 
 MORSEL_API void morsel_mount_options_init(struct morsel_mount_options *o);
@@ -323,6 +327,41 @@ MORSEL_API void morsel_mount_options_init(struct morsel_mount_options *o);
  */
 MORSEL_API int morsel_mount(struct morsel_image *img, const char *dir,
 			    const struct morsel_mount_options *o, struct morsel_error *err);
+/** What a supervisor holds for a server, and what the server before left to it. */
+struct morsel_handover;
+/** Digest of the image that is mounted, for morsel_options.digest: NULL in a server that mounts
+ * it, not NULL in one that takes it over. Borrowed. */
+MORSEL_API const char *morsel_handover_digest(const struct morsel_handover *h);
+
+struct morsel_supervise_options {
+	size_t size; /**< of this struct; set by morsel_supervise_options_init() */
+	/** Called in a child process: opens the image and calls morsel_mount() with h. What it
+	 * returns is the child's exit code. */
+	int (*serve)(void *userdata, struct morsel_handover *h);
+	/** Called in this process once, when the mount answers. NULL = not wanted. */
+	void (*ready)(void *userdata);
+	/** As in struct morsel_options, for what the supervisor has to say. NULL = silence. */
+	void (*log)(void *userdata, enum morsel_log_level level, const char *line);
+	void *userdata; /**< for all three; borrowed */
+};
+
+MORSEL_API void morsel_supervise_options_init(struct morsel_supervise_options *o);
+/**
+ * Has a mount served by a child process, and by another when that is killed: whoever reads only
+ * notices a pause (Linux >= 6.9; older kernels: the mount is taken away). Returns when a server has
+ * ended by itself, after SIGINT, SIGTERM or SIGHUP, which are passed on, or when servers die again
+ * and again; nothing is mounted then. When the caller is killed, the server unmounts and ends.
+ *
+ * For programs, not for hosts of threads: it forks, and must be called while the process has one
+ * thread, hence before any context is made. The three signals and SIGCHLD are blocked meanwhile.
+ *
+ * @param o              from morsel_supervise_options_init(), with serve set
+ * @param ret_exit_code  of the last server
+ * @return 0; -ECHILD: it was killed and there will be no other; -ENOTSUP: this kernel can't go on
+ *         with another; -EAGAIN, -ENOMEM: no process could be made
+ */
+MORSEL_API int morsel_supervise(const struct morsel_supervise_options *o, int *ret_exit_code,
+				struct morsel_error *err);
 /**
  * Unmounts an image that this or another process mounted, and waits, at most 15 s, until its server
  * has ended (when this process serves it: until morsel_mount() is about to return).

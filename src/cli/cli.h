@@ -157,6 +157,9 @@ int verb_run(struct cli *c, const struct verb *verb, int argc, char **argv, bool
 /* mount_helper.c: as /sbin/mount.morsel, whose arguments these are. mount(8)'s exit codes. */
 int mount_helper(struct cli *c, const struct verb *mount, int argc, char **argv);
 
+/* What -v, --log-level and --log-file are about; any thread. userdata: the struct cli. */
+void log_line(void *userdata, enum morsel_log_level level, const char *line);
+
 /* Makes the context with the options given, and remembers it for SIGINT and SIGTERM. */
 int context_new(struct cli *c, struct morsel **ret);
 /* context_new() and morsel_image_open() of the first argument. */

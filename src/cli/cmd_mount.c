@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * morsel mount: the server is a child that is forked before any thread exists; the parent waits
- * until the mount answers, or until the child has said why not, and passes its exit code on.
+ * morsel mount: a supervisor and its child, the server; both are forked before any thread exists.
+ * In the background the supervisor is a child too: the parent waits until the mount answers, or
+ * until the supervisor has ended, and passes its exit code on.
  */
 #include "cli/cli.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 struct server {
 	struct cli *c;
-	int parent_fd; /* told when the mount answers; -1 in the foreground */
+	const char *dir;    /* absolute */
+	char cwd[PATH_MAX]; /* what relative paths mean to every server; empty: not known */
+	bool background;
+	int parent_fd; /* told when the mount answers; -1: done, or nobody */
 	int ready_fd;  /* --ready-fd, or -1 */
 	unsigned prefetch;
 	char prefetch_list[PATH_MAX]; /* absolute, or empty */
@@ -35,24 +41,51 @@ static void stdio_detach(struct cli *c)
 	close(null_fd);
 }
 
+/* In the background neither server nor supervisor keep anything of the caller's in use. */
+static void leave_caller(struct server *s)
+{
+	if (chdir("/") >= 0)
+		stdio_detach(s->c);
+}
+
 static void server_ready(void *userdata)
+{
+	struct server *s = userdata;
+
+	if (s->background)
+		leave_caller(s);
+}
+
+static void fd_drop(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void supervisor_ready(void *userdata)
 {
 	struct server *s = userdata;
 	ssize_t r;
 
-	if (s->ready_fd >= 0) {
-		r = write(s->ready_fd, "ready\n", 6);
-		close(s->ready_fd);
-	}
-	if (s->parent_fd < 0)
+	r = s->ready_fd >= 0 ? write(s->ready_fd, "ready\n", 6) : 0;
+	fd_drop(&s->ready_fd);
+	if (!s->background)
 		return;
+	prctl(PR_SET_PDEATHSIG, 0);
 	setsid();
-	if (chdir("/") < 0)
-		return;
-	stdio_detach(s->c);
+	leave_caller(s);
 	r = write(s->parent_fd, "", 1);
-	close(s->parent_fd);
+	fd_drop(&s->parent_fd);
 	(void)r; /* nobody is there to be told: then nobody waits */
+}
+
+static void supervisor_log(void *userdata, enum morsel_log_level level, const char *line)
+{
+	struct server *s = userdata;
+
+	if (level <= s->c->options.log_level)
+		log_line(s->c, level, line);
 }
 
 static int mount_failed(struct cli *c, int code)
@@ -62,19 +95,35 @@ static int mount_failed(struct cli *c, int code)
 	return exit_code == 2 || exit_code == 130 ? exit_code : 32;
 }
 
-/* dir is absolute: the server leaves the working directory. */
-static int server_run(struct server *s, const char *dir)
+/* stderr may lead nowhere by now. */
+static void failure_log(struct cli *c)
 {
+	if (c->log != stderr)
+		log_line(c, MORSEL_LOG_ERROR, c->err.text);
+}
+
+/* The exit code of a server. One that takes over goes on with the image that is mounted. */
+static int server_run(void *userdata, struct morsel_handover *h)
+{
+	struct server *s = userdata;
 	struct cli *c = s->c;
 	struct morsel_mount_options o;
 	struct morsel_image *img;
 	struct morsel *m;
 	int r;
 
+	if (s->cwd[0] && chdir(s->cwd) < 0)
+		s->cwd[0] = 0; /* gone: then only relative paths fail */
+	fd_drop(&s->ready_fd);
+	fd_drop(&s->parent_fd);
+	c->options.digest = morsel_handover_digest(h);
 	r = image_new(c, &m, &img);
-	if (r)
+	if (r) {
+		failure_log(c);
 		return r;
+	}
 	morsel_mount_options_init(&o);
+	o.handover = h;
 	o.allow_other = option_given(c, OPT_ALLOW_OTHER);
 	o.suid = option_given(c, OPT_SUID);
 	o.dev = option_given(c, OPT_DEV);
@@ -86,19 +135,56 @@ static int server_run(struct server *s, const char *dir)
 	o.prefetch_bytes_per_s = s->bandwidth;
 	o.ready = server_ready;
 	o.userdata = s;
-	r = morsel_mount(img, dir, &o, &c->err);
-	r = r < 0 ? mount_failed(c, r) : 0;
+	r = morsel_mount(img, s->dir, &o, &c->err);
+	if (r < 0) {
+		r = mount_failed(c, r);
+		failure_log(c);
+	}
 	morsel_image_close(img);
 	morsel_free(m);
 	return r;
 }
 
+static int supervise(struct server *s)
+{
+	struct morsel_supervise_options o;
+	int exit_code = 1, r;
+
+	if (!getcwd(s->cwd, sizeof(s->cwd)))
+		s->cwd[0] = 0;
+	morsel_supervise_options_init(&o);
+	o.serve = server_run;
+	o.ready = supervisor_ready;
+	o.log = supervisor_log;
+	o.userdata = s;
+	r = morsel_supervise(&o, &exit_code, &s->c->err);
+	if (r >= 0)
+		return exit_code;
+	r = mount_failed(s->c, r);
+	failure_log(s->c);
+	return r;
+}
+
+/* Who interrupts us means the mount that we wait for. */
+static volatile sig_atomic_t waited_for;
+
+static void on_signal(int sig)
+{
+	kill(waited_for, sig);
+}
+
 static int parent_wait(pid_t pid, int fd)
 {
+	struct sigaction sa = {.sa_handler = on_signal};
+
 	char byte;
 	ssize_t n;
 	int status;
 
+	waited_for = pid;
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGHUP, &sa, NULL);
 	do
 		n = read(fd, &byte, 1);
 	while (n < 0 && errno == EINTR);
@@ -108,13 +194,15 @@ static int parent_wait(pid_t pid, int fd)
 		;
 	if (WIFEXITED(status))
 		return WEXITSTATUS(status);
-	fprintf(stderr, "morsel: the server was killed by signal %d before the mount answered\n",
+	fprintf(stderr,
+		"morsel: the supervisor was killed by signal %d before the mount answered\n",
 		WTERMSIG(status));
 	return 32;
 }
 
-static int mount_background(struct server *s, const char *dir)
+static int mount_background(struct server *s)
 {
+	pid_t parent = getpid();
 	int fds[2];
 	pid_t pid;
 
@@ -127,8 +215,12 @@ static int mount_background(struct server *s, const char *dir)
 		return parent_wait(pid, fds[0]);
 	}
 	close(fds[0]);
+	s->background = true;
 	s->parent_fd = fds[1];
-	return server_run(s, dir);
+	prctl(PR_SET_PDEATHSIG, SIGTERM); /* until the mount answers */
+	if (getppid() != parent)
+		return 130;
+	return supervise(s);
 }
 
 static int number_option(struct cli *c, enum option_id id, long max, long *ret)
@@ -199,8 +291,8 @@ static int prefetch_options(struct server *s)
 
 int cmd_mount(struct cli *c)
 {
-	struct server s = {.c = c, .parent_fd = -1, .ready_fd = -1};
 	char dir[PATH_MAX];
+	struct server s = {.c = c, .dir = dir, .parent_fd = -1, .ready_fd = -1};
 	long n;
 	int r;
 
@@ -232,8 +324,8 @@ int cmd_mount(struct cli *c)
 		}
 	}
 	if (option_given(c, OPT_FOREGROUND))
-		return server_run(&s, dir);
-	return mount_background(&s, dir);
+		return supervise(&s);
+	return mount_background(&s);
 }
 
 int cmd_umount(struct cli *c)

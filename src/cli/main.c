@@ -112,7 +112,7 @@ static void on_interrupt(int sig)
 		morsel_cancel(m);
 }
 
-static void log_line(void *userdata, enum morsel_log_level level, const char *line)
+void log_line(void *userdata, enum morsel_log_level level, const char *line)
 {
 	static const char *const names[] = {"error", "warning", "info", "debug", "trace"};
 	struct cli *c = userdata;

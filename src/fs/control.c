@@ -26,10 +26,9 @@
 struct control_server {
 	const struct fs_params *p;
 	pthread_t thread;
-	int listen_fd, stop_fd;
+	struct control_socket socket;
+	int stop_fd;
 	int clients[CLIENTS_MAX]; /* -1 = free; silent ones wait for our end */
-	char path[PATH_MAX];
-	ino_t socket_ino; /* of path, when we made it */
 };
 
 /* ---- one client ---- */
@@ -46,7 +45,7 @@ static bool peer_is_allowed(int fd)
 /* False: it could not be taken now. */
 static bool client_accept(struct control_server *c)
 {
-	int fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = accept4(c->socket.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0)
 		return errno == EAGAIN || errno == ECONNABORTED || errno == EINTR;
@@ -103,7 +102,7 @@ static void *control_thread(void *arg)
 	for (;;) {
 		struct pollfd fds[2 + CLIENTS_MAX] = {
 			{.fd = c->stop_fd, .events = POLLIN},
-			{.fd = accepting ? c->listen_fd : -1, .events = POLLIN}};
+			{.fd = accepting ? c->socket.fd : -1, .events = POLLIN}};
 
 		for (int i = 0; i < CLIENTS_MAX; i++)
 			fds[2 + i] = (struct pollfd){.fd = c->clients[i], .events = POLLIN};
@@ -155,76 +154,90 @@ static void stale_sweep(const char *dir)
 		closedir(d);
 }
 
-static int socket_make(struct control_server *c, const char *dir, dev_t dev)
+static int socket_make(struct control_socket *s, const char *dir, dev_t dev)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	struct stat st;
 
-	if ((size_t)snprintf(c->path, sizeof(c->path), "%s/%u-%u.sock", dir, major(dev),
-			     minor(dev)) >= sizeof(a.sun_path) ||
+	if ((size_t)snprintf(s->path, sizeof(s->path), "%s/%u-%u.sock", dir, major(dev),
+			     minor(dev)) >= sizeof(s->path) ||
 	    (size_t)snprintf(a.sun_path, sizeof(a.sun_path), "%s/new-%d", dir, (int)gettid()) >=
 		    sizeof(a.sun_path))
 		return -ENAMETOOLONG;
-	c->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (c->listen_fd < 0)
+	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s->fd < 0)
 		return -errno;
 	unlink(a.sun_path);
-	if (bind(c->listen_fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+	if (bind(s->fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return -errno;
-	if (chmod(a.sun_path, 0600) < 0 || listen(c->listen_fd, 16) < 0 ||
-	    lstat(a.sun_path, &st) < 0 || rename(a.sun_path, c->path) < 0) {
+	if (chmod(a.sun_path, 0600) < 0 || listen(s->fd, 16) < 0 || lstat(a.sun_path, &st) < 0 ||
+	    rename(a.sun_path, s->path) < 0) {
 		int r = -errno;
 
 		unlink(a.sun_path);
 		return r;
 	}
-	c->socket_ino = st.st_ino;
+	s->ino = st.st_ino;
 	return 0;
 }
 
 /* The number may be another mount's already, whose socket this is then. */
-static void socket_remove(const struct control_server *c)
+static void socket_remove(const struct control_socket *s)
 {
 	struct stat st;
 
-	if (c->socket_ino && !lstat(c->path, &st) && st.st_ino == c->socket_ino)
-		unlink(c->path);
+	if (!lstat(s->path, &st) && st.st_ino == s->ino)
+		unlink(s->path);
 }
 
 /* ---- life ---- */
 
 static void control_free(struct control_server *c)
 {
-	socket_remove(c);
+	socket_remove(&c->socket);
 	for (int i = 0; i < CLIENTS_MAX; i++)
 		closep(&c->clients[i]);
-	closep(&c->listen_fd);
+	closep(&c->socket.fd);
 	closep(&c->stop_fd);
 	free(c);
 }
 DEFINE_CLEANUP(struct control_server *, control_free)
 
-int control_start(const struct fs_params *p, dev_t dev, struct control_server **ret,
-		  struct error *err)
+int control_listen(dev_t dev, struct control_socket *ret, struct error *err)
 {
-	_cleanup_(control_freep) struct control_server *c = calloc(1, sizeof(*c));
+	struct control_socket s = {.fd = -1};
 	char dir[PATH_MAX];
-	int r;
+	int r = control_dir_make(dir, sizeof(dir), err);
 
-	if (!c)
-		return -ENOMEM;
-	c->p = p;
-	c->listen_fd = c->stop_fd = -1;
-	for (int i = 0; i < CLIENTS_MAX; i++)
-		c->clients[i] = -1;
-	r = control_dir_make(dir, sizeof(dir), err);
 	if (r < 0)
 		return r;
 	stale_sweep(dir);
-	c->stop_fd = eventfd(0, EFD_CLOEXEC);
-	r = c->stop_fd < 0 ? -errno : socket_make(c, dir, dev);
-	if (r < 0)
+	r = socket_make(&s, dir, dev);
+	if (r < 0) {
+		closep(&s.fd);
 		return error_set_errno(err, r, "can't listen in %s", dir);
+	}
+	*ret = s;
+	return 0;
+}
+
+int control_start(const struct fs_params *p, const struct control_socket *s,
+		  struct control_server **ret, struct error *err)
+{
+	_cleanup_(control_freep) struct control_server *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c) {
+		close(s->fd);
+		return -ENOMEM;
+	}
+	c->p = p;
+	c->socket = *s;
+	c->stop_fd = eventfd(0, EFD_CLOEXEC);
+	for (int i = 0; i < CLIENTS_MAX; i++)
+		c->clients[i] = -1;
+	if (c->stop_fd < 0)
+		return error_set_errno(err, -errno, "can't make an event descriptor");
 	r = thread_start(&c->thread, "morsel-control", control_thread, c);
 	if (r < 0)
 		return error_set_errno(err, r, "can't start a thread");

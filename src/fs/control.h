@@ -15,11 +15,20 @@ struct control_server;
 /* The directory for our own sockets, made when missing. -EACCES: somebody else could be in it. */
 int control_dir_make(char *ret, size_t n, struct error *err);
 
-/* Listens for the mount with this device number, and answers in a thread of its own by calling
- * p->control, also while the filesystem itself waits for the network. p is borrowed. */
-int control_start(const struct fs_params *p, dev_t dev, struct control_server **ret,
-		  struct error *err);
-void control_stop(struct control_server *c); /* accepts NULL */
+struct control_socket {
+	int fd;
+	char path[108];
+	ino_t ino; /* of path, when we made it */
+};
+
+/* Listens for the mount with this device number. */
+int control_listen(dev_t dev, struct control_socket *ret, struct error *err);
+/* Answers in a thread of its own by calling p->control, also while the filesystem itself waits for
+ * the network. p is borrowed, s->fd taken over in any case. */
+int control_start(const struct fs_params *p, const struct control_socket *s,
+		  struct control_server **ret, struct error *err);
+/* Removes the socket too. Accepts NULL. */
+void control_stop(struct control_server *c);
 
 /* Connects to the server of owner's mount. -ENOENT or -ECONNREFUSED: there is none; -EACCES. */
 int control_connect(dev_t dev, uid_t owner);

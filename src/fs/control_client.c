@@ -16,6 +16,7 @@
 
 #define REPLY_MAX ((size_t)16 << 20)
 #define REPLY_WAIT_MS 5000
+#define DEATHS_ENDURED 3 /* of servers, each before it answered: the next may */
 
 static int socket_connect(const char *path, uid_t owner)
 {
@@ -79,24 +80,24 @@ static int reply_read(int fd, struct buf *reply)
 			return r < 0 ? -errno : -ETIMEDOUT;
 		n = recv(fd, piece, sizeof(piece), 0);
 		if (n <= 0)
-			return n < 0 ? -errno : reply->len ? 0 : -EACCES;
+			return n < 0 ? -errno : reply->len ? 0 : -ECONNRESET;
 		r = buf_append(reply, piece, (size_t)n);
 		if (r < 0)
 			return r;
 	}
 }
 
-int fs_control(const char *dir, const char *request, char **ret, struct error *err)
+static bool is_death(int r)
 {
-	_cleanup_(buf_fini) struct buf reply = BUF_INIT_MAX(REPLY_MAX);
-	_cleanup_(closep) int fd = -1;
-	char path[PATH_MAX];
-	struct mount_info m;
-	int r = mountinfo_find_ours(dir, path, &m, err);
+	return r == -ECONNRESET || r == -EPIPE;
+}
 
-	if (r < 0)
-		return r;
-	fd = control_connect(m.dev, m.owner);
+static int server_ask(const struct mount_info *m, const char *dir, const char *request,
+		      struct buf *reply, struct error *err)
+{
+	_cleanup_(closep) int fd = control_connect(m->dev, m->owner);
+	int r;
+
 	if (fd == -EACCES)
 		return error_set(err, fd, "%s: only who mounted it, or root, may ask its server",
 				 dir);
@@ -107,9 +108,31 @@ int fs_control(const char *dir, const char *request, char **ret, struct error *e
 		return error_set_errno(err, fd, "%s: can't reach its server", dir);
 	r = request_send(fd, request);
 	if (r >= 0)
-		r = reply_read(fd, &reply);
-	if (r < 0)
+		r = reply_read(fd, reply);
+	if (r < 0 && !is_death(r))
 		return error_set_errno(err, r, "%s: its server did not answer", dir);
+	return r;
+}
+
+int fs_control(const char *dir, const char *request, char **ret, struct error *err)
+{
+	_cleanup_(buf_fini) struct buf reply = BUF_INIT_MAX(REPLY_MAX);
+	char path[PATH_MAX];
+	struct mount_info m;
+	int r = mountinfo_find_ours(dir, path, &m, err);
+
+	if (r < 0)
+		return r;
+	r = server_ask(&m, dir, request, &reply, err);
+	for (int i = 0; is_death(r) && i < DEATHS_ENDURED; i++) {
+		buf_fini(&reply);
+		reply = BUF_INIT_MAX(REPLY_MAX);
+		r = server_ask(&m, dir, request, &reply, err);
+	}
+	if (is_death(r))
+		return error_set(err, -ENOTCONN, "%s: its server ended instead of answering", dir);
+	if (r < 0)
+		return r;
 	if (!buf_str(&reply))
 		return -ENOMEM;
 	*ret = (char *)steal_ptr(reply.data);

@@ -31,12 +31,17 @@ struct fs_params {
 	void *control_userdata;
 	int cancel_fd;	 /* borrowed: ends fs_serve() when it is readable; 0 = none */
 	bool no_signals; /* SIGINT, SIGTERM and SIGHUP are left to others */
+	/* Borrowed: who else holds the mount, and what the server before us left, which is then
+	 * served in place of a new mount. NULL: nobody. */
+	struct morsel_handover *handover;
+	const char *image_digest; /* for who comes after us */
 };
 
 struct fs;
-/* Mounts (as root mount(2), else fusermount3). When it returns 0, the mount answers once fs_serve
- * runs. -errno with a text; nothing is left mounted on failure. -EBUSY: an image is mounted there.
- * p's strings may go afterwards, what it points to must stay until fs_free(). */
+/* Mounts (as root mount(2), else fusermount3), or takes over what is handed over. When it returns
+ * 0, the mount answers once fs_serve runs. -errno with a text; nothing is left mounted on failure.
+ * -EBUSY: an image is mounted there. p's strings may go afterwards, what it points to must stay
+ * until fs_free(). */
 int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err);
 /* Calls ready() once the mount answers, that is when the kernel's INIT was served; then serves
  * until unmounted, fs_stop(), SIGTERM, SIGINT or SIGHUP. Unmounts, when that was not done by

@@ -21,6 +21,10 @@ struct fs {
 	int watch_fd; /* eventfd: look at those who wait */
 	uint64_t used_blocks;
 	bool no_open, no_opendir; /* the kernel can do without */
+	bool taken_over;	  /* from a server that was killed */
+	bool replaying;		  /* replies go to init_reply */
+	uint8_t init_reply[128];
+	size_t init_reply_len;
 	atomic_bool ready_called;
 	void (*ready)(void *userdata);
 	void *ready_userdata;
@@ -33,6 +37,14 @@ struct fs {
 };
 
 extern const struct fuse_lowlevel_ops fs_ops;
+
+/* session.c. Makes a session that was taken over the successor of the one before, which needs to be
+ * dead: > 0, it answers; 0: there is nothing to take over. */
+int fs_session_resume(struct fs *f, struct error *err);
+/* A request that is the kernel's INIT is kept for a successor; true: it has been answered. */
+bool fs_session_init_seen(struct fs *f, const struct fuse_buf *buf);
+/* Ends the session and unmounts. Again: nothing. */
+void fs_session_close(struct fs *f);
 
 /* EROFS nid <-> FUSE inode number: FUSE wants 1 for the root. */
 static inline uint64_t ino_to_nid(const struct erofs *fs, fuse_ino_t ino)

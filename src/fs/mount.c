@@ -19,6 +19,7 @@
 #include "base/userns.h"
 #include "fs/control.h"
 #include "fs/fusermount.h"
+#include "fs/handover.h"
 
 #define LOCK_TRIES 500
 #define LOCK_PAUSE_NS (20 * NS_PER_MS)
@@ -159,6 +160,19 @@ static void readahead_raise(dev_t dev)
 	close(fd);
 }
 
+/* From here on whatever of ours is mounted there is taken away when we are killed. */
+static int handover_announce(struct morsel_handover *h, const char *path, struct error *err)
+{
+	int r;
+
+	if (!h)
+		return 0;
+	strcpy(h->s.path, path);
+	h->s.mounting = true;
+	r = handover_tell(h, -1, -1);
+	return r < 0 ? error_set_errno(err, r, "can't reach the supervisor") : 0;
+}
+
 int mount_make(const struct fs_params *p, char path[static PATH_MAX], struct mount_info *ret,
 	       struct error *err)
 {
@@ -173,6 +187,9 @@ int mount_make(const struct fs_params *p, char path[static PATH_MAX], struct mou
 	lock = mount_lock(p->seam);
 	if (is_morsel_mount(path))
 		return already_mounted(path, err);
+	r = handover_announce(p->handover, path, err);
+	if (r < 0)
+		return r;
 	fd = mounts_itself() ? root_mount(p, path, err) : user_mount(p, path, err);
 	if (fd < 0)
 		return fd;

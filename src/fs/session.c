@@ -1,39 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Serving. A few threads share the one /dev/fuse descriptor, which is non-blocking. One of them,
- * the leader, waits for requests: it looks again for some tens of microseconds before it sleeps,
- * when requests have just been coming, because waking an idle processor is most of what a cold
- * look-up costs. The others sleep: were they to poll as well, every request would wake them all. A
- * leader that gets a large read hands its place over before it goes to work.
- *
- * The calling thread waits for signals, for fs_stop(), and watches those who wait for data.
+ * The mount of an image as something that begins and ends: a descriptor, a libfuse session over it,
+ * a control socket. All three are made anew, or taken over from a server that was killed: then the
+ * session is shown the kernel's INIT once more, its answer goes nowhere, and the kernel is asked to
+ * send again what it waits for.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
+#include <sys/uio.h>
 
-#include "base/thread.h"
 #include "fs/fs_impl.h"
+#include "fs/handover.h"
 
-#define THREADS_DEFAULT 4
-#define THREADS_MAX 64
-#define LONG_READ (64u << 10)	     /* bytes */
-#define SPIN_NS (50 * 1000)	     /* how long to look again */
-#define SPIN_IDLE_NS (2 * NS_PER_MS) /* after how long without requests not to */
-
-struct serve {
-	struct fs *f;
-	atomic_bool stopped;
-	pthread_mutex_t lock;
-	pthread_cond_t wanted; /* a leader is */
-	bool led;	       /* somebody waits for requests; under lock, as result */
-	int result;
-};
+#define NOTIFY_RESEND 7 /* Linux 6.9; newer than Debian's header */
 
 void fs_wake(int event_fd)
 {
@@ -51,19 +34,42 @@ static void fuse_log_drop(enum fuse_log_level level, const char *fmt, va_list ap
 {
 }
 
-/* libfuse takes the descriptor as it is when it is named so; fd is consumed in any case. */
+static ssize_t io_read(int fd, void *buf, size_t n, void *userdata)
+{
+	return read(fd, buf, n);
+}
+
+/* What is said to an INIT that is shown again is kept: it may have to be said after all. */
+static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct fs *f = userdata;
+	size_t n = 0;
+
+	if (!f->replaying)
+		return writev(fd, iov, count);
+	for (int i = 0; i < count; i++) {
+		size_t room = sizeof(f->init_reply) - n;
+
+		memcpy(f->init_reply + n, iov[i].iov_base, min_u64(iov[i].iov_len, room));
+		n += min_u64(iov[i].iov_len, room);
+	}
+	f->init_reply_len = n;
+	return (ssize_t)n;
+}
+
+/* fd is consumed in any case. */
 static int session_open(struct fs *f, int fd)
 {
-	char max_read[32], name[32];
+	static const struct fuse_custom_io io = {.read = io_read, .writev = io_writev};
+	char max_read[32];
 	const char *argv[] = {"morsel", "-o", max_read, NULL};
 	struct fuse_args args = FUSE_ARGS_INIT(3, (char **)argv);
 
 	snprintf(max_read, sizeof(max_read), "max_read=%u", FS_READ_MAX);
-	snprintf(name, sizeof(name), "/dev/fd/%d", fd);
 	fuse_set_log_func(fuse_log_drop);
 	f->se = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), f);
 	fuse_opt_free_args(&args);
-	if (f->se && !fuse_session_mount(f->se, name) &&
+	if (f->se && !fuse_session_custom_io(f->se, &io, fd) &&
 	    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) >= 0)
 		return 0;
 	if (!f->se || fuse_session_fd(f->se) != fd)
@@ -82,7 +88,7 @@ static bool session_is_gone(const struct fs *f)
 
 /* Only what is ours, and topmost: the path could mean another's mount by now. The descriptor is
  * closed first, which fails whatever still waits for an answer. */
-static void session_close(struct fs *f)
+void fs_session_close(struct fs *f)
 {
 	struct mount_info m;
 	bool gone;
@@ -109,6 +115,61 @@ static void session_close(struct fs *f)
 	mount_remove(f->path, true, NULL);
 }
 
+/* ---- taking over ---- */
+
+static bool is_init(const struct fuse_buf *buf)
+{
+	const struct fuse_in_header *h = buf->mem;
+
+	return buf->size >= sizeof(*h) && h->opcode == FUSE_INIT;
+}
+
+bool fs_session_init_seen(struct fs *f, const struct fuse_buf *buf)
+{
+	struct morsel_handover *h = f->p.handover;
+	struct fuse_out_header *out = (void *)f->init_reply;
+
+	if (!h || !is_init(buf))
+		return false;
+	if (f->init_reply_len) { /* the one before us read it, and died before it answered */
+		out->unique = ((const struct fuse_in_header *)buf->mem)->unique;
+		if (write(fuse_session_fd(f->se), out, f->init_reply_len) < 0)
+			errno = 0; /* unmounted meanwhile */
+		return true;
+	}
+	if (buf->size <= sizeof(h->s.init)) {
+		memcpy(h->s.init, buf->mem, buf->size);
+		h->s.init_len = (uint32_t)buf->size;
+		handover_tell(h, -1, -1);
+	}
+	return false;
+}
+
+int fs_session_resume(struct fs *f, struct error *err)
+{
+	const struct fuse_out_header resend = {.len = sizeof(resend), .error = NOTIFY_RESEND};
+	const struct morsel_handover *h = f->p.handover;
+	struct fuse_buf init = {0};
+
+	if (!f->taken_over)
+		return 0;
+	if (h->s.init_len) {
+		init.mem = (void *)h->s.init;
+		init.size = h->s.init_len;
+		f->replaying = true;
+		fuse_session_process_buf(f->se, &init);
+		f->replaying = false;
+	}
+	if (write(fuse_session_fd(f->se), &resend, sizeof(resend)) < 0 && errno == EINVAL)
+		return error_set(err, -ENOTSUP,
+				 "%s: this kernel can't send its requests to another server "
+				 "(Linux 6.9 can)",
+				 f->path);
+	return 1;
+}
+
+/* ---- life ---- */
+
 static uint64_t device_blocks(const struct erofs *image)
 {
 	uint64_t sum = image->blocks, bytes;
@@ -120,16 +181,57 @@ static uint64_t device_blocks(const struct erofs *image)
 	return sum;
 }
 
-int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err)
+static int mount_new(struct fs *f, const struct fs_params *p, struct error *err)
 {
-	_cleanup_(fs_freep) struct fs *f = calloc(1, sizeof(*f));
-	int fd, r;
+	struct morsel_handover *h = p->handover;
+	int fd = mount_make(p, f->path, &f->mount, err), r;
 
-	if (!f)
-		return -ENOMEM;
+	if (fd < 0 || !h)
+		return fd;
+	h->s.mounted = true;
+	h->s.mount = f->mount;
+	snprintf(h->s.image, sizeof(h->s.image), "%s", p->image_digest);
+	r = handover_tell(h, fd, -1);
+	if (r >= 0)
+		return fd;
+	close(fd);
+	mount_remove(f->path, true, NULL);
+	return error_set_errno(err, r, "can't reach the supervisor");
+}
+
+static int mount_take_over(struct fs *f, struct morsel_handover *h)
+{
+	strcpy(f->path, h->s.path);
+	f->mount = h->s.mount;
+	f->taken_over = true;
+	return steal_fd(&h->fuse_fd);
+}
+
+static int control_open(struct fs *f, struct error *err)
+{
+	struct morsel_handover *h = f->p.handover;
+	struct control_socket s = {.fd = -1};
+	int r = 0;
+
+	if (h && h->listen_fd >= 0) {
+		s = (struct control_socket){.fd = steal_fd(&h->listen_fd), .ino = h->s.socket_ino};
+		strcpy(s.path, h->s.socket_path);
+	} else {
+		r = control_listen(f->mount.dev, &s, err);
+		if (r >= 0 && h) {
+			h->s.socket_ino = s.ino;
+			strcpy(h->s.socket_path, s.path);
+			handover_tell(h, -1, s.fd);
+		}
+	}
+	return r < 0 ? r : control_start(&f->p, &s, &f->control, err);
+}
+
+static int fs_prepare(struct fs *f, const struct fs_params *p, struct error *err)
+{
 	f->p = *p;
 	f->p.mountpoint = f->path;
-	f->p.fsname = NULL;
+	f->p.fsname = f->p.image_digest = NULL;
 	f->used_blocks = p->used_bytes ? p->used_bytes / 4096 : device_blocks(p->image);
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->all_answered, NULL);
@@ -137,7 +239,18 @@ int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err)
 	f->watch_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (f->stop_fd < 0 || f->watch_fd < 0)
 		return error_set_errno(err, -errno, "can't mount on %s", p->mountpoint);
-	fd = mount_make(p, f->path, &f->mount, err);
+	return 0;
+}
+
+int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err)
+{
+	_cleanup_(fs_freep) struct fs *f = calloc(1, sizeof(*f));
+	int fd, r = f ? fs_prepare(f, p, err) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	fd = p->handover && p->handover->s.mounted ? mount_take_over(f, p->handover)
+						   : mount_new(f, p, err);
 	if (fd < 0)
 		return fd;
 	r = session_open(f, fd);
@@ -145,223 +258,10 @@ int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err)
 		mount_remove(f->path, true, NULL);
 	if (r < 0)
 		return error_set(err, r, "can't set up a FUSE session");
-	r = control_start(&f->p, f->mount.dev, &f->control, err);
+	r = control_open(f, err);
 	if (r < 0)
 		return r;
 	*ret = steal_ptr(f);
-	return 0;
-}
-
-/* ---- serving ---- */
-
-static bool worth_spinning(struct serve *s, uint64_t now)
-{
-	return now - atomic_load_explicit(&s->f->last_ns, memory_order_relaxed) < SPIN_IDLE_NS;
-}
-
-/* The leader waits for a request, looking again for a while before it sleeps. */
-static void request_wait(struct serve *s)
-{
-	struct pollfd fds[2] = {{.fd = fuse_session_fd(s->f->se), .events = POLLIN},
-				{.fd = s->f->stop_fd, .events = POLLIN}};
-	const struct seam *seam = s->f->p.seam;
-	uint64_t now = seam->monotonic_ns(seam), until = now + SPIN_NS;
-
-	if (worth_spinning(s, now))
-		while (now < until) {
-			if (poll(fds, 2, 0) > 0)
-				return;
-			now = seam->monotonic_ns(seam);
-		}
-	while (poll(fds, 2, -1) < 0 && errno == EINTR)
-		;
-}
-
-static bool is_stopped(struct serve *s)
-{
-	return atomic_load_explicit(&s->stopped, memory_order_acquire);
-}
-
-static void serve_end(struct serve *s, int result)
-{
-	pthread_mutex_lock(&s->lock);
-	if (!atomic_exchange(&s->stopped, true))
-		s->result = result;
-	pthread_cond_broadcast(&s->wanted);
-	pthread_mutex_unlock(&s->lock);
-	fs_wake(s->f->stop_fd);
-}
-
-/* Somebody else shall look for the next request: this one will take long. */
-static void lead_hand_over(struct serve *s, bool *leading)
-{
-	if (!*leading)
-		return;
-	*leading = false;
-	pthread_mutex_lock(&s->lock);
-	s->led = false;
-	pthread_cond_signal(&s->wanted);
-	pthread_mutex_unlock(&s->lock);
-}
-
-/* Nothing to do: lead, or sleep until a leader is wanted. */
-static void lead_or_sleep(struct serve *s, bool *leading)
-{
-	if (!*leading) {
-		pthread_mutex_lock(&s->lock);
-		while (s->led && !is_stopped(s))
-			pthread_cond_wait(&s->wanted, &s->lock);
-		s->led = *leading = true;
-		pthread_mutex_unlock(&s->lock);
-	}
-	if (!is_stopped(s))
-		request_wait(s);
-}
-
-/* A large read copies and may verify a megabyte; everything else is over in microseconds. */
-static bool takes_long(const struct fuse_buf *buf)
-{
-	const struct fuse_in_header *h = buf->mem;
-	const struct fuse_read_in *in = (const struct fuse_read_in *)(h + 1);
-
-	return buf->size >= sizeof(*h) + sizeof(*in) && h->opcode == FUSE_READ &&
-	       in->size >= LONG_READ;
-}
-
-static void ready_call(struct fs *f)
-{
-	if (f->ready && !atomic_exchange(&f->ready_called, true))
-		f->ready(f->ready_userdata);
-}
-
-static void *serve_thread(void *arg)
-{
-	struct serve *s = arg;
-	struct fuse_buf buf = {0};
-	const struct seam *seam = s->f->p.seam;
-	bool leading = false;
-
-	while (!is_stopped(s)) {
-		int r = fuse_session_receive_buf(s->f->se, &buf);
-
-		if (r == -EAGAIN || r == -EINTR) {
-			lead_or_sleep(s, &leading);
-			continue;
-		}
-		if (r <= 0 || fuse_session_exited(s->f->se)) { /* 0 and -ENODEV: unmounted */
-			serve_end(s, r < 0 && r != -ENODEV ? r : 0);
-			break;
-		}
-		if (takes_long(&buf))
-			lead_hand_over(s, &leading);
-		fs_request_begin(s->f, &buf);
-		fuse_session_process_buf(s->f->se, &buf);
-		fs_request_end(s->f);
-		atomic_store_explicit(&s->f->last_ns, seam->monotonic_ns(seam),
-				      memory_order_relaxed);
-		ready_call(s->f); /* the first request is INIT: now the mount answers */
-	}
-	lead_hand_over(s, &leading);
-	free(buf.mem);
-	fs_thread_end();
-	return NULL;
-}
-
-/* Until a signal (-1: none counts), fs_stop(), cancel_fd or the end of the mount. */
-static void signals_wait(struct fs *f, int signal_fd)
-{
-	struct pollfd fds[4] = {{.fd = signal_fd, .events = POLLIN},
-				{.fd = f->stop_fd, .events = POLLIN},
-				{.fd = f->p.cancel_fd ? f->p.cancel_fd : -1, .events = POLLIN},
-				{.fd = f->watch_fd, .events = POLLIN}};
-	bool watching = false;
-
-	while (!fds[0].revents && !fds[1].revents && !fds[2].revents) {
-		uint64_t n;
-
-		if (poll(fds, 4, watching ? FS_WATCH_MS : -1) < 0 && errno != EINTR)
-			return;
-		if (fds[3].revents && read(f->watch_fd, &n, sizeof(n)) < 0)
-			errno = 0;
-		watching = fs_watch(f);
-	}
-}
-
-static int threads_run(struct serve *s, unsigned n, int signal_fd)
-{
-	pthread_t threads[THREADS_MAX];
-	unsigned started = 0;
-
-	while (started < n && thread_start(&threads[started], "morsel-fuse", serve_thread, s) == 0)
-		started++;
-	if (started)
-		signals_wait(s->f, signal_fd);
-	serve_end(s, started ? 0 : -EAGAIN);
-	for (unsigned i = 0; i < started; i++)
-		pthread_join(threads[i], NULL);
-	return s->result;
-}
-
-/* Parked requests are answered before the descriptor they answer to is closed. */
-static void parked_end(struct fs *f)
-{
-	reader_interrupt(f->p.reader, true);
-	pthread_mutex_lock(&f->lock);
-	while (f->unanswered)
-		pthread_cond_wait(&f->all_answered, &f->lock);
-	pthread_mutex_unlock(&f->lock);
-	reader_interrupt(f->p.reader, false);
-}
-
-/* Blocks the signals that end us, in all threads to come, until signals_give_back(): a second one
- * does not kill us halfway. Returns a signalfd. */
-static int signals_take(sigset_t *ret_old)
-{
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, ret_old);
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return fd < 0 ? -errno : fd;
-}
-
-/* They have been obeyed: left pending they would kill us now. */
-static void signals_give_back(int fd, const sigset_t *old)
-{
-	struct signalfd_siginfo info;
-
-	while (fd >= 0 && read(fd, &info, sizeof(info)) > 0)
-		;
-	closep(&fd);
-	pthread_sigmask(SIG_SETMASK, old, NULL);
-}
-
-int fs_serve(struct fs *f, void (*ready)(void *userdata), void *userdata, struct error *err)
-{
-	struct serve s = {
-		.f = f, .lock = PTHREAD_MUTEX_INITIALIZER, .wanted = PTHREAD_COND_INITIALIZER};
-	unsigned n = f->p.threads ? f->p.threads : THREADS_DEFAULT;
-	sigset_t old;
-	int signal_fd = -1, r = 0;
-
-	f->ready = ready;
-	f->ready_userdata = userdata;
-	if (!f->p.no_signals)
-		r = signal_fd = signals_take(&old);
-	if (r >= 0)
-		r = threads_run(&s, n > THREADS_MAX ? THREADS_MAX : n, signal_fd);
-	parked_end(f);
-	session_close(f);
-	control_stop(f->control); /* last: its end tells who waits that we are gone */
-	f->control = NULL;
-	if (!f->p.no_signals)
-		signals_give_back(signal_fd, &old);
-	if (r < 0)
-		return error_set_errno(err, r, "serving %s ended", f->path);
 	return 0;
 }
 
@@ -374,7 +274,7 @@ void fs_free(struct fs *f)
 {
 	if (!f)
 		return;
-	session_close(f);
+	fs_session_close(f);
 	control_stop(f->control);
 	closep(&f->stop_fd);
 	closep(&f->watch_fd);

@@ -98,6 +98,12 @@ static int context_open(struct morsel *m, struct error *err)
 	};
 	int r;
 
+	if (m->o.digest) {
+		m->is_pinned = true;
+		if (digest_parse(m->o.digest, &m->pinned, err) < 0)
+			return -EINVAL;
+	}
+	m->o.digest = NULL; /* the caller's */
 	m->cancel_fd = cancel_open();
 	if (m->cancel_fd < 0)
 		return error_set_errno(err, m->cancel_fd, "can't make an event descriptor");

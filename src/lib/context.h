@@ -25,6 +25,8 @@ struct morsel {
 	struct registry *registry;
 	struct work_pool *pool; /* fetches and disk waits of all images */
 	struct platform platform;
+	struct digest pinned; /* what every reference means */
+	bool is_pinned;
 	atomic_bool cancelled;
 	int cancel_fd; /* eventfd, never 0: readable once cancelled */
 };

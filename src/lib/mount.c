@@ -3,6 +3,7 @@
 
 #include "cache/prefetch_run.h"
 #include "fs/fs.h"
+#include "fs/handover.h"
 #include "lib/prefetch_list.h"
 #include "lib/report.h"
 #include "prof/op.h"
@@ -49,7 +50,14 @@ static json_t *laziness_report(const struct morsel_image *img)
 struct mount_context {
 	struct morsel_image *img;
 	const char *dir;
+	const struct morsel_handover *handover; /* NULL: no supervisor */
 };
+
+static void supervision_report(json_t *o, const struct morsel_handover *h)
+{
+	json_object_set_new(o, "supervisor_pid", h ? json_integer(h->supervisor) : json_null());
+	json_object_set_new(o, "restarts", json_integer(h ? (json_int_t)h->restarts : 0));
+}
 
 static char *mount_report(void *userdata, const char *request)
 {
@@ -69,6 +77,7 @@ static char *mount_report(void *userdata, const char *request)
 	json_object_set_new(o, "mountpoint", json_string(mc->dir));
 	json_object_set_new(o, "backend", json_string("fuse"));
 	json_object_set_new(o, "pid", json_integer(getpid()));
+	supervision_report(o, mc->handover);
 	json_object_set_new(o, "inodes", json_integer((json_int_t)img->fs.inode_count));
 	json_object_set_new(o, "cache_dir", json_string(cache_dir(img->m->cache)));
 	json_object_set_new(o, "offline", json_boolean(img->m->o.offline));
@@ -118,7 +127,7 @@ int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_
 	_cleanup_(prefetch_endp) struct prefetch *prefetch = NULL;
 	_cleanup_(fs_freep) struct fs *fs = NULL;
 	struct morsel_mount_options own;
-	struct mount_context mc = {.img = img, .dir = dir};
+	struct mount_context mc = {.img = img, .dir = dir, .handover = o ? o->handover : NULL};
 	struct error err = ERROR_INIT;
 	struct fs_params p;
 	int r;
@@ -145,10 +154,17 @@ int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_
 		.control_userdata = &mc,
 		.cancel_fd = img->m->cancel_fd,
 		.no_signals = own.no_signals,
+		.handover = own.handover,
+		.image_digest = img->digest,
 	};
 	r = context_check(img->m, &err);
 	if (r >= 0 && own.prefetch_list)
 		r = prefetch_list_read(img, own.prefetch_list, &list, &err);
+	if (r < 0 && own.handover && own.handover->s.mounted) {
+		log_write(&img->m->log, LOG_WARN, "%s", err.text); /* a wish is no reason to end */
+		err = ERROR_INIT;
+		r = context_check(img->m, &err);
+	}
 	if (r >= 0)
 		r = fs_mount(&p, &fs, &err);
 	if (r >= 0)

@@ -87,8 +87,8 @@ static int top_document(struct morsel *m, struct resolved *rv, struct digest *re
 	struct error net = ERROR_INIT;
 	int r;
 
-	if (rv->ref->has_digest) {
-		*ret_digest = rv->ref->digest;
+	if (m->is_pinned || rv->ref->has_digest) {
+		*ret_digest = m->is_pinned ? m->pinned : rv->ref->digest;
 		return document_get(m, rv, ret_digest, -1, ret, ret_type, err);
 	}
 	if (rv->ref->kind != REF_REGISTRY)

@@ -331,7 +331,7 @@ def case_kill_9_while_a_read_waits(t):
         r.rule(path=r.blob_path, stall=60)
         reader = t.popen("cat", m / "data/f002", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.4)
-        os.kill(m.pid, signal.SIGKILL)
+        m.kill()
         t.check(reader.wait(5) != 0, "the blocked reader gets an error")
         t.morsel("umount", m.path)
     r.heal()

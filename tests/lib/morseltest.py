@@ -128,6 +128,14 @@ class Mount:
     def umount(self):
         self.case.morsel("umount", self.path)
 
+    def kill(self):
+        """kill -9 of the server and of its supervisor, which would start another."""
+        o = self.stat()
+        os.kill(o["supervisor_pid"], signal.SIGSTOP)
+        os.kill(o["pid"], signal.SIGKILL)
+        os.kill(o["supervisor_pid"], signal.SIGKILL)
+        wait_until("both to die", lambda: not any(os.path.exists(f"/proc/{o[k]}") for k in ("pid", "supervisor_pid")))
+
 
 class Case:
     def __init__(self, directory, morsel, build="plain"):

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 
 #include "fs/mountinfo.h"
+#include "fs/restart.h"
 #include "fs/task.h"
 
 /* ---- mountinfo ---- */
@@ -218,6 +219,41 @@ static void tasks_that_are(void **state)
 	assert_false(task_is_dying(pid)); /* not to be seen */
 }
 
+/* ---- who gets a successor ---- */
+
+#define SECOND UINT64_C(1000000000)
+
+static void killed_servers_are_replaced(void **state)
+{
+	struct restart r = {0};
+	uint64_t now = 1;
+
+	for (int i = 0; i < 20; i++, now += SECOND / 10)
+		assert_int_equal(restart_decide(&r, now, SIGKILL, true), 0);
+	for (int i = 0; i < 1000; i++, now += SECOND / 10) {
+		int64_t wait = restart_decide(&r, now, SIGKILL, true);
+
+		assert_true(wait > 0 && wait <= (int64_t)SECOND / 2);
+	}
+	assert_int_equal(restart_decide(&r, now + SECOND, SIGKILL, true), 0);
+}
+
+static void crashing_servers_are_given_up(void **state)
+{
+	struct restart r = {0}, slow = {0}, early = {0}, mixed = {0};
+
+	for (uint64_t i = 0; i < 4; i++) {
+		assert_int_equal(restart_decide(&r, 5 + i, SIGSEGV, true), 0);
+		assert_int_equal(restart_decide(&early, 5 + i, SIGKILL, false), 0);
+		assert_int_equal(restart_decide(&mixed, 5 + i, SIGKILL, i % 2), 0);
+	}
+	assert_int_equal(restart_decide(&r, 5 + 10 * SECOND - 1, SIGBUS, true), -1);
+	assert_int_equal(restart_decide(&early, 6, SIGKILL, false), -1);
+	assert_int_equal(restart_decide(&mixed, 9, SIGABRT, true), 0);
+	for (uint64_t i = 0; i < 100; i++) /* five within ten seconds, never */
+		assert_int_equal(restart_decide(&slow, 1 + i * 5 * SECOND / 2, SIGSEGV, true), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -228,6 +264,8 @@ int main(void)
 		cmocka_unit_test(long_paths),
 		cmocka_unit_test(pending_signals),
 		cmocka_unit_test(tasks_that_are),
+		cmocka_unit_test(killed_servers_are_replaced),
+		cmocka_unit_test(crashing_servers_are_given_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
