@@ -24,7 +24,7 @@
 #include "cache/prefetch.h"
 #include "cache/reader.h"
 #include "prof/op.h"
-#include "prof/ring.h"
+#include "prof/trace.h"
 
 #define FETCH_BYTES_MAX (UINT64_C(8) << 20) /* compressed, one request; more only when needed */
 #define SPANS_BYTES_MAX                                                                            \

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include "fs/control.h"
 #include "fs/mount.h"
-#include "prof/ring.h"
+#include "prof/trace.h"
 
 struct parked;
 

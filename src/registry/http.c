@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "prof/ring.h"
+#include "prof/trace.h"
 
 #define LOOK_AGAIN_NS (100 * NS_PER_MS)
 #define SLOW_BYTES_PER_S 1024

@@ -3,7 +3,7 @@
  * in. */
 #include <stdio.h>
 
-#include "prof/ring.h"
+#include "prof/trace.h"
 #include "registry/http_impl.h"
 
 /* The host always; the path only of the registry itself, and only where it names things: elsewhere

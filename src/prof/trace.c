@@ -5,7 +5,7 @@
  * under a thread that writes: a thread says that it is busy before it looks whether the trace runs
  * (both with sequential consistency), and the end waits until nobody is.
  */
-#include "prof/ring.h"
+#include "prof/trace.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -12,7 +12,7 @@
 #include "base/seam.h"
 #include "prof/access.h"
 #include "prof/processes.h"
-#include "prof/ring.h"
+#include "prof/trace.h"
 
 #define THREADS 8
 #define EACH 5000
@@ -242,7 +242,7 @@ static void own_process_is_known(void **state)
 	assert_int_equal(process_of(tid), number);
 	process_get(number, &p);
 	assert_int_equal(p.pid, getpid());
-	assert_string_equal(p.command, "test_trace_ring");
+	assert_string_equal(p.command, "test_trace");
 	assert_int_equal(process_of(0), 0);
 	process_get(0, &p);
 	assert_int_equal(p.pid, 0);

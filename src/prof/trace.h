@@ -11,8 +11,8 @@
  * makes nanoseconds of them. One trace a process at a time. What the events mean for each other is
  * trace_model.h's business.
  */
-#ifndef MORSEL_PROF_RING_H
-#define MORSEL_PROF_RING_H
+#ifndef MORSEL_PROF_TRACE_H
+#define MORSEL_PROF_TRACE_H
 
 #include <stdatomic.h>
 #include "base/util.h"
