@@ -171,7 +171,7 @@ struct morsel_image;
 
 /**
  * Opens an image: resolves the reference, indexes the layers that this cache has not seen (a small
- * read for eStargz, one verified pass over a plain layer), merges them.
+ * read for eStargz and zstd:chunked, one verified pass over a plain layer), merges them.
  *
  * Blocks while that lasts; the progress callback is called from here.
  *

@@ -63,7 +63,8 @@ struct layer_format {
 };
 
 /* One file each: format_*.c. */
-extern const struct layer_format format_estargz, format_gzip, format_zstd, format_tar;
+extern const struct layer_format format_estargz, format_zstd_chunked, format_gzip, format_zstd,
+	format_tar;
 
 /* NULL: no such format here. */
 const struct layer_format *layer_format_lookup(enum layer_format_id id);

@@ -72,23 +72,46 @@ static int bad_annotation(const char *what, const char *key, const char *value, 
 			 key, value);
 }
 
+#define KEY_END_MAX 16
+
+/* What stands under the new key or the old one: 0, JSON_ABSENT. Under both: once is enough, but
+ * there are no two tables. */
+static int either_key(const json_t *annotations, const char *end, const char *what,
+		      const char **ret, struct error *err)
+{
+	char key[sizeof(KEY_CHUNKED) + KEY_END_MAX], old_key[sizeof(key)];
+	const char *value = NULL, *old = NULL;
+	int r;
+
+	snprintf(key, sizeof(key), "%s%s", KEY_CHUNKED, end);
+	snprintf(old_key, sizeof(old_key), "%s%s", KEY_CHUNKED_OLD, end);
+	r = json_get_string(annotations, key, what, &value, err);
+	if (r >= 0)
+		r = json_get_string(annotations, old_key, what, &old, err);
+	if (r < 0)
+		return r;
+	if (value && old && strcmp(value, old))
+		return error_set(err, -EBADMSG,
+				 "%s: annotations \"%s\" and \"%s\" disagree: there can be one "
+				 "table of contents",
+				 what, key, old_key);
+	*ret = value ? value : old;
+	return *ret ? 0 : JSON_ABSENT;
+}
+
 static int zstd_chunked_parse(const json_t *annotations, const char *what, struct manifest_layer *l,
 			      struct error *err)
 {
 	const char *sum = NULL, *pos = NULL;
-	int r = json_get_string(annotations, KEY_CHUNKED "checksum", what, &sum, err);
+	int r = either_key(annotations, "checksum", what, &sum, err);
 
-	if (r == JSON_ABSENT)
-		r = json_get_string(annotations, KEY_CHUNKED_OLD "checksum", what, &sum, err);
 	if (r)
 		return r < 0 ? r : 0;
 	r = digest_parse(sum, &l->zstd_checksum, err);
 	if (r < 0)
 		return r;
 	l->has_zstd_chunked = true;
-	r = json_get_string(annotations, KEY_CHUNKED "position", what, &pos, err);
-	if (r == JSON_ABSENT)
-		r = json_get_string(annotations, KEY_CHUNKED_OLD "position", what, &pos, err);
+	r = either_key(annotations, "position", what, &pos, err);
 	if (r < 0)
 		return r;
 	if (!r && !position_parse(pos, l))

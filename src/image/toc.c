@@ -6,6 +6,7 @@
 
 #include "base/base64.h"
 #include "base/json.h"
+#include "image/rfc3339.h"
 
 #define INT_MAX_JSON (UINT64_C(1) << 53)
 #define STRING_MAX (256u << 10) /* one string: an xattr of 64 KiB in base64, and more */
@@ -29,6 +30,8 @@ enum key {
 	KEY_CHUNK_OFFSET,
 	KEY_CHUNK_SIZE,
 	KEY_CHUNK_DIGEST,
+	KEY_CHUNK_TYPE,
+	KEY_END_OFFSET,
 };
 
 static const char *const key_names[] = {
@@ -49,6 +52,8 @@ static const char *const key_names[] = {
 	[KEY_CHUNK_OFFSET] = "chunkOffset",
 	[KEY_CHUNK_SIZE] = "chunkSize",
 	[KEY_CHUNK_DIGEST] = "chunkDigest",
+	[KEY_CHUNK_TYPE] = "chunkType",
+	[KEY_END_OFFSET] = "endOffset",
 };
 
 struct toc_reader {
@@ -87,8 +92,9 @@ static void entry_reset(struct toc_reader *t)
 	t->e = (struct toc_entry){.name = kept.name,
 				  .link = kept.link,
 				  .type = kept.type,
+				  .chunk_type = kept.chunk_type,
 				  .attributes = kept.attributes};
-	t->e.name.len = t->e.link.len = t->e.type.len = 0;
+	t->e.name.len = t->e.link.len = t->e.type.len = t->e.chunk_type.len = 0;
 	tar_overrides_reset(&t->e.attributes);
 	t->e.attributes.dropped_xattrs = 0;
 	t->keys_seen = 0;
@@ -219,6 +225,8 @@ static int on_string(void *ctx, const unsigned char *s, size_t n)
 		return name_set(t, &t->e.link, s, n);
 	case KEY_TYPE:
 		return name_set(t, &t->e.type, s, n);
+	case KEY_CHUNK_TYPE:
+		return name_set(t, &t->e.chunk_type, s, n);
 	case KEY_DIGEST:
 		return digest_set(t, &t->e.digest, s, n);
 	case KEY_CHUNK_DIGEST:
@@ -262,6 +270,9 @@ static int on_number(void *ctx, const char *s, size_t n)
 		return 1;
 	case KEY_OFFSET:
 		t->e.offset = v;
+		return 1;
+	case KEY_END_OFFSET:
+		t->e.end_offset = v;
 		return 1;
 	case KEY_INNER_OFFSET:
 		t->e.inner_offset = v;
@@ -364,71 +375,9 @@ void toc_reader_free(struct toc_reader *t)
 	buf_fini(&t->e.name);
 	buf_fini(&t->e.link);
 	buf_fini(&t->e.type);
+	buf_fini(&t->e.chunk_type);
 	tar_overrides_fini(&t->e.attributes);
 	buf_fini(&t->xattr_name);
 	buf_fini(&t->xattr_value);
 	free(t);
-}
-
-/* ---- times ---- */
-
-static int digits(const char **s, const char *end, int n, int *ret)
-{
-	int v = 0;
-
-	for (; n; n--, (*s)++) {
-		if (*s >= end || **s < '0' || **s > '9')
-			return -EBADMSG;
-		v = v * 10 + (**s - '0');
-	}
-	*ret = v;
-	return 0;
-}
-
-static int literal(const char **s, const char *end, char c)
-{
-	if (*s >= end || **s != c)
-		return -EBADMSG;
-	(*s)++;
-	return 0;
-}
-
-/* Days since 1970-01-01 in the proleptic Gregorian calendar; years start in March. */
-static int64_t days_of(int y, int m, int d)
-{
-	int64_t era, yoe, doy;
-
-	y -= m <= 2;
-	era = (y >= 0 ? y : y - 399) / 400;
-	yoe = y - era * 400;
-	doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-	return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
-}
-
-int rfc3339_parse(const char *s, size_t n, int64_t *ret_s, uint32_t *ret_ns)
-{
-	const char *end = s + n;
-	int y, mo, d, h, mi, sec, zh = 0, zm = 0, sign = 0;
-	uint32_t ns = 0, unit = 100000000;
-
-	if (digits(&s, end, 4, &y) || literal(&s, end, '-') || digits(&s, end, 2, &mo) ||
-	    literal(&s, end, '-') || digits(&s, end, 2, &d) || literal(&s, end, 'T') ||
-	    digits(&s, end, 2, &h) || literal(&s, end, ':') || digits(&s, end, 2, &mi) ||
-	    literal(&s, end, ':') || digits(&s, end, 2, &sec))
-		return -EBADMSG;
-	if (s < end && *s == '.')
-		for (s++; s < end && *s >= '0' && *s <= '9'; s++, unit /= 10)
-			ns += (uint32_t)(*s - '0') * unit;
-	if (s < end && (*s == '+' || *s == '-')) {
-		sign = *s++ == '-' ? -1 : 1;
-		if (digits(&s, end, 2, &zh) || literal(&s, end, ':') || digits(&s, end, 2, &zm))
-			return -EBADMSG;
-	} else if (literal(&s, end, 'Z'))
-		return -EBADMSG;
-	if (s != end || mo < 1 || mo > 12 || d < 1 || d > 31 || h > 23 || mi > 59 || sec > 60)
-		return -EBADMSG;
-	*ret_s =
-		days_of(y, mo, d) * 86400 + h * 3600 + mi * 60 + sec - sign * (zh * 3600 + zm * 60);
-	*ret_ns = ns;
-	return 0;
 }

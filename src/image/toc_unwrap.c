@@ -3,16 +3,20 @@
 
 #include <errno.h>
 #include <zlib.h>
+#include <zstd.h>
 
 #include "image/tar.h"
 
 #define OUT_BYTES (64u << 10)
+#define WINDOW_LOG_MAX 27
 
 struct toc_unwrap {
 	int (*json)(void *userdata, const void *data, size_t n);
 	void *userdata;
 	z_stream z;
-	struct tar_walk *walk;
+	struct tar_walk *walk; /* NULL: zstd */
+	ZSTD_DCtx *zstd;
+	uint64_t raw_len; /* zstd: to be */
 	bool in_toc, complete, z_end;
 	uint64_t raw;
 	uint8_t out[OUT_BYTES];
@@ -72,8 +76,61 @@ int toc_unwrap_new(int (*json)(void *userdata, const void *data, size_t n), void
 	return 0;
 }
 
+int toc_unwrap_new_zstd(uint64_t raw_len, int (*json)(void *userdata, const void *data, size_t n),
+			void *userdata, struct toc_unwrap **ret)
+{
+	struct toc_unwrap *u;
+
+	if (raw_len > TOC_RAW_MAX)
+		return -E2BIG;
+	u = calloc(1, sizeof(*u));
+	if (!u)
+		return -ENOMEM;
+	u->json = json;
+	u->userdata = userdata;
+	u->raw_len = raw_len;
+	u->zstd = ZSTD_createDCtx();
+	if (!u->zstd ||
+	    ZSTD_isError(ZSTD_DCtx_setParameter(u->zstd, ZSTD_d_windowLogMax, WINDOW_LOG_MAX))) {
+		toc_unwrap_free(u);
+		return -ENOMEM;
+	}
+	*ret = u;
+	return 0;
+}
+
+static int zstd_feed(struct toc_unwrap *u, const void *data, size_t n, struct error *err)
+{
+	ZSTD_inBuffer in = {.src = data, .size = n};
+	bool full = false;
+
+	while (in.pos < in.size || full) {
+		ZSTD_outBuffer out = {.dst = u->out, .size = OUT_BYTES};
+		size_t left = ZSTD_decompressStream(u->zstd, &out, &in);
+		int r;
+
+		if (ZSTD_isError(left))
+			return error_set(err, -EBADMSG,
+					 "the table of contents is not valid zstd data");
+		full = left && out.pos == out.size;
+		u->raw += out.pos;
+		if (u->raw > u->raw_len)
+			return error_set(
+				err, -EBADMSG,
+				"the table of contents has more than the %llu bytes it should have",
+				(unsigned long long)u->raw_len);
+		r = out.pos ? u->json(u->userdata, u->out, out.pos) : 0;
+		if (r < 0)
+			return r;
+		u->complete = !left && u->raw == u->raw_len;
+	}
+	return 0;
+}
+
 int toc_unwrap_feed(struct toc_unwrap *u, const void *data, size_t n, struct error *err)
 {
+	if (u->zstd)
+		return zstd_feed(u, data, n, err);
 	u->z.next_in = (uint8_t *)data;
 	u->z.avail_in = (uInt)n;
 	while (u->z.avail_in && !u->complete && !u->z_end) {
@@ -113,5 +170,6 @@ void toc_unwrap_free(struct toc_unwrap *u)
 		return;
 	inflateEnd(&u->z);
 	tar_walk_free(u->walk);
+	ZSTD_freeDCtx(u->zstd);
 	free(u);
 }

@@ -12,10 +12,10 @@ static const char *expected_format(const struct image_layer *l)
 
 	if (l->format)
 		return l->format->name;
+	if (l->desc->has_zstd_chunked || (l->desc->has_toc && strstr(type, "zstd")))
+		return "zstd:chunked";
 	if (l->desc->has_toc)
 		return "estargz";
-	if (l->desc->has_zstd_chunked)
-		return "zstd:chunked";
 	if (strstr(type, "zstd"))
 		return "zstd";
 	if (strstr(type, "gzip"))

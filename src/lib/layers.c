@@ -91,7 +91,12 @@ int layer_lookup(struct morsel *m, struct image_layer *l, struct error *err)
 {
 	int r = CACHE_MISS;
 
-	if (l->desc->has_toc) {
+	if (l->desc->has_zstd_chunked) {
+		l->anchor = ANCHOR_ZSTD_CHUNKED;
+		layer_key_make(&l->desc->desc.digest, l->anchor, &l->desc->zstd_checksum, &l->key);
+		r = layer_open(m->cache, &l->key, &l->layer, err);
+	}
+	if (r == CACHE_MISS && l->desc->has_toc) {
 		l->anchor = ANCHOR_STARGZ_TOC;
 		layer_key_make(&l->desc->desc.digest, l->anchor, &l->desc->toc_digest, &l->key);
 		r = layer_open(m->cache, &l->key, &l->layer, err);

@@ -8,11 +8,9 @@ import samples
 import stargz
 import treecmp
 from faults import FaultRegistry
-from images import DOCKER, OCI, OCI_LAYER_GZIP, OCI_LAYER_TAR, Layer, Layout, gzip_one
+from images import DOCKER, OCI, OCI_LAYER_GZIP, OCI_LAYER_TAR, OCI_LAYER_ZSTD, Layer, Layout, gzip_one
 from morseltest import need
 from tarball import Tar
-
-OCI_LAYER_ZSTD = OCI + "layer.v1.tar+zstd"
 
 
 def zstd(t, data, *flags):

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A table of contents to layer tables: what is not refused must pass the validator. */
+/* A table of contents to layer tables, by the grammar of either format: what is not refused must
+ * pass the validator. */
 #include <errno.h>
 
 #include "image/layer_format.h"
@@ -22,7 +23,7 @@ static ssize_t source_read(void *userdata, void *buf, size_t n)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void index_as(const struct layer_format *format, const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
 	struct index_source source = {.read = source_read,
@@ -36,9 +37,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct layer_index ix;
 	int r;
 
-	if (layer_builder_new(LAYER_ESTARGZ, 1000, &b) < 0)
-		return 0;
-	r = format_estargz.index(&source, NULL, b, &err);
+	if (layer_builder_new(format->id, 1000, &b) < 0)
+		return;
+	r = format->index(&source, NULL, b, &err);
 	if (r < 0 && !err.code && r != -ENOMEM)
 		__builtin_trap();
 	if (r >= 0 && layer_builder_write_buf(b, &tables) >= 0 &&
@@ -46,5 +47,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		__builtin_trap();
 	buf_fini(&tables);
 	layer_builder_free(b);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	index_as(&format_estargz, data, size);
+	index_as(&format_zstd_chunked, data, size);
 	return 0;
 }

@@ -10,7 +10,7 @@ import os
 import struct
 import tarfile
 
-from images import TOC_DIGEST, TOC_SIZE, Layer, sha256
+from images import OCI_LAYER_GZIP, OCI_LAYER_ZSTD, TOC_DIGEST, TOC_SIZE, Layer, sha256
 from morseltest import TOOLS, Skip
 
 GO_CODE = "/usr/share/gocode"
@@ -32,16 +32,17 @@ def go_tool(t):
 
 
 def by_go(t, tar, **flags):
-    """An eStargz layer of a tar (bytes); flags: chunk_size, level, prioritized."""
+    """An eStargz layer of a tar (bytes); flags: chunk_size, level, prioritized; zstd=True: zstd:chunked."""
     source, blob = t.new_path("tar"), t.new_path("blob")
     with open(source, "wb") as f:
         f.write(tar)
-    args = [x for k, v in flags.items() for x in (f"-{k.replace('_', '-')}", str(v))]
+    args = [f"-{k.replace('_', '-')}={'true' if v is True else v}" for k, v in flags.items()]
     said = t.run(go_tool(t), "-in", source, "-out", blob, *args).json()
     with open(blob, "rb") as f:
         data = f.read()
-    return Layer(tar, data, diff_id=said["diffID"],
-                 annotations={TOC_DIGEST: said["tocDigest"], TOC_SIZE: str(said["uncompressedSize"])})
+    return Layer(tar, data, diff_id=said["diffID"], media_type=OCI_LAYER_ZSTD if flags.get("zstd") else OCI_LAYER_GZIP,
+                 annotations={TOC_DIGEST: said["tocDigest"], TOC_SIZE: str(said["uncompressedSize"]),
+                              **said["annotations"]})
 
 
 # -- by hand
