@@ -40,3 +40,29 @@ int base64_decode(const char *text, size_t n, struct buf *ret)
 	}
 	return 0;
 }
+
+int base64_encode(const void *data, size_t n, struct buf *ret)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const uint8_t *in = data;
+	int r = buf_reserve(ret, (n + 2) / 3 * 4);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i += 3) {
+		uint32_t v = (uint32_t)in[i] << 16;
+		char *out = (char *)ret->data + ret->len;
+
+		v |= i + 1 < n ? (uint32_t)in[i + 1] << 8 : 0;
+		v |= i + 2 < n ? in[i + 2] : 0;
+		for (int k = 0; k < 4; k++)
+			out[k] = digits[v >> (18 - 6 * k) & 63];
+		if (i + 1 >= n)
+			out[2] = '=';
+		if (i + 2 >= n)
+			out[3] = '=';
+		ret->len += 4;
+	}
+	return 0;
+}

@@ -7,5 +7,7 @@
 
 /* Appends the decoded bytes. -EBADMSG; -E2BIG over the buffer's cap; -ENOMEM. */
 int base64_decode(const char *text, size_t n, struct buf *ret);
+/* Appends the text, without a NUL. -E2BIG over the buffer's cap; -ENOMEM. */
+int base64_encode(const void *data, size_t n, struct buf *ret);
 
 #endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* What follows the last compressed byte of the archive: tables, footers, annotations. */
+#ifndef MORSEL_TRANSFER_LAYER_END_H
+#define MORSEL_TRANSFER_LAYER_END_H
+
+#include "transfer/layer_write.h"
+#include "transfer/toc_write.h"
+
+/* The blob on its way out. */
+struct layer_out {
+	const struct layer_sink *sink;
+	struct hasher *blob_hash; /* owned by whoever made this, as is the next */
+	struct hasher *diff_hash; /* of the tar stream */
+	uint64_t off;		  /* bytes written */
+	uint64_t raw_len;	  /* of the tar stream */
+	uint64_t sink_ns, hash_ns;
+};
+
+int layer_out_write(struct layer_out *o, const void *data, size_t n, struct error *err);
+/* eStargz: the table as the archive's last file, the archive's end, the footer. */
+int layer_end_estargz(struct layer_out *o, struct toc_write *t, struct layer_result *res,
+		      struct error *err);
+/* zstd:chunked: three skippable frames. */
+int layer_end_zstd_chunked(struct layer_out *o, struct toc_write *t, struct layer_result *res,
+			   struct error *err);
+
+#endif

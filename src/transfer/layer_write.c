@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/* The jobs around the pipeline: compress, hash, write; and what is checked before. */
+#include "transfer/layer_write.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/stat.h>
+
+#include "base/seam.h"
+#include "image/path.h"
+#include "transfer/codec.h"
+#include "transfer/layer_end.h"
+#include "transfer/layer_fill.h"
+#include "transfer/tree_walk.h"
+
+#define THREADS_MAX 256u
+#define RING_BYTES (UINT64_C(96) << 20) /* of all batches, raw and compressed */
+#define SLOTS_MIN 4u
+#define PROGRESS_NS (5 * NS_PER_MS)
+#define IGNORE_FILE ".dockerignore"
+#define IGNORE_BYTES_MAX ((size_t)4 << 20)
+
+static const struct {
+	const char *name;
+	enum codec_kind codec;
+	const char *media_type;
+} formats[] = {
+	[LAYER_COMPRESS_ESTARGZ] = {"estargz", CODEC_GZIP,
+				    "application/vnd.oci.image.layer.v1.tar+gzip"},
+	[LAYER_COMPRESS_ZSTD_CHUNKED] = {"zstd:chunked", CODEC_ZSTD,
+					 "application/vnd.oci.image.layer.v1.tar+zstd"},
+	[LAYER_COMPRESS_GZIP] = {"gzip", CODEC_GZIP, "application/vnd.oci.image.layer.v1.tar+gzip"},
+	[LAYER_COMPRESS_ZSTD] = {"zstd", CODEC_ZSTD, "application/vnd.oci.image.layer.v1.tar+zstd"},
+	[LAYER_COMPRESS_NONE] = {"none", CODEC_NONE, "application/vnd.oci.image.layer.v1.tar"},
+};
+
+struct writing {
+	struct layer_fill fill; /* first: it is the pipeline's userdata, too */
+	const struct layer_params *params;
+	enum codec_kind kind;
+	int level;
+	bool table;
+	unsigned threads;
+	struct codec **codecs; /* one a thread */
+	struct layer_out out;
+	struct hasher *file_hash; /* of files of several chunks */
+	struct toc_write *toc;	  /* NULL: a plain format */
+	uint64_t entries, progress_ns, members;
+	_Atomic uint64_t compress_ns, hash_ns;
+};
+
+static uint64_t now_ns(void)
+{
+	return seam_real()->monotonic_ns(seam_real());
+}
+
+/* ---- the pipeline's jobs ---- */
+
+static int fill_job(void *userdata, struct pipeline *p, struct error *err)
+{
+	struct writing *w = userdata;
+
+	return layer_fill_run(&w->fill, p, err);
+}
+
+static int compress_job(void *userdata, unsigned thread, struct batch *b)
+{
+	struct writing *w = userdata;
+	uint64_t start = now_ns(), hash_ns = 0;
+	size_t n;
+	struct piece *pieces = batch_pieces(b, &n);
+	int r = 0;
+
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		struct piece *p = &pieces[i];
+		uint64_t before = now_ns();
+
+		if (p->data_len)
+			digest_of(DIGEST_SHA256, b->raw.data + p->raw_off, p->data_len, &p->digest);
+		hash_ns += now_ns() - before;
+		p->out_off = b->out.len;
+		r = codec_compress(w->codecs[thread], b->raw.data + p->raw_off, p->raw_len,
+				   &b->out);
+		p->out_len = b->out.len - p->out_off;
+	}
+	atomic_fetch_add(&w->hash_ns, hash_ns);
+	atomic_fetch_add(&w->compress_ns, now_ns() - start - hash_ns);
+	return r;
+}
+
+static void diff_stage(void *userdata, struct batch *b)
+{
+	struct writing *w = userdata;
+	uint64_t start = now_ns();
+
+	hasher_update(w->out.diff_hash, b->raw.data, b->raw.len);
+	atomic_fetch_add(&w->hash_ns, now_ns() - start);
+}
+
+/* Digests of files that have several chunks; the others' is their chunk's. */
+static void file_stage(void *userdata, struct batch *b)
+{
+	struct writing *w = userdata;
+	uint64_t start = now_ns();
+	size_t n;
+	struct mark *marks = batch_marks(b, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		if (!marks[i].many)
+			continue;
+		if (marks[i].kind == MARK_CHUNK)
+			hasher_update(w->file_hash, b->raw.data + marks[i].raw_off, marks[i].size);
+		else
+			hasher_final(w->file_hash, &marks[i].digest);
+	}
+	atomic_fetch_add(&w->hash_ns, now_ns() - start);
+}
+
+static void progress(struct writing *w, bool last)
+{
+	uint64_t now = now_ns();
+	struct layer_progress p = {
+		.entries = w->entries, .raw_bytes = w->out.raw_len, .out_bytes = w->out.off};
+
+	if (!w->params->progress || (!last && now - w->progress_ns < PROGRESS_NS))
+		return;
+	w->progress_ns = now;
+	w->params->progress(w->params->userdata, &p);
+}
+
+static int write_job(void *userdata, struct batch *b, struct error *err)
+{
+	struct writing *w = userdata;
+	size_t n, n_pieces;
+	const struct mark *marks = batch_marks(b, &n);
+	uint64_t out_off = w->out.off;
+	int r = layer_out_write(&w->out, b->out.data, b->out.len, err);
+
+	batch_pieces(b, &n_pieces);
+	w->members += n_pieces;
+	w->out.raw_len += b->raw.len;
+	for (size_t i = 0; i < n; i++)
+		w->entries += marks[i].kind == MARK_ENTRY;
+	if (r >= 0 && w->toc)
+		r = toc_write_batch(w->toc, b, out_off);
+	if (r >= 0 && w->params->cancel &&
+	    atomic_load_explicit(w->params->cancel, memory_order_relaxed))
+		r = error_set(err, -ECANCELED, "interrupted");
+	progress(w, false);
+	return r;
+}
+
+/* ---- setting up ---- */
+
+static unsigned threads_of(const struct layer_params *p)
+{
+	cpu_set_t set;
+	unsigned n = p->threads;
+
+	if (!n && sched_getaffinity(0, sizeof(set), &set) >= 0)
+		n = (unsigned)CPU_COUNT(&set);
+	return n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : n;
+}
+
+static int level_of(const struct layer_params *p, enum codec_kind kind, int *ret, struct error *err)
+{
+	int max = codec_level_max(kind);
+
+	if (p->level && (p->level < 1 || p->level > max))
+		return max ? error_set(err, -EINVAL, "level %d is not one of %s, which has 1 to %d",
+				       p->level, formats[p->compression].name, max)
+			   : error_set(err, -EINVAL, "without compression there is no level");
+	*ret = p->level ? p->level : codec_level_default(kind);
+	return 0;
+}
+
+static int writing_new(struct writing *w, const struct layer_params *params, struct error *err)
+{
+	uint32_t chunk = params->chunk_size ? params->chunk_size : LAYER_CHUNK_DEFAULT;
+	int r;
+
+	if (chunk < LAYER_CHUNK_MIN || chunk > LAYER_CHUNK_MAX)
+		return error_set(err, -EINVAL, "a chunk size of %u bytes: it can be %u to %u",
+				 chunk, LAYER_CHUNK_MIN, LAYER_CHUNK_MAX);
+	w->fill.chunk_size = chunk;
+	w->fill.params = w->params = params;
+	w->kind = formats[params->compression].codec;
+	w->table = layer_has_table(params->compression);
+	w->threads = threads_of(params);
+	r = level_of(params, w->kind, &w->level, err);
+	if (r < 0)
+		return r;
+	w->codecs = calloc(w->threads, sizeof(struct codec *));
+	r = w->codecs ? 0 : -ENOMEM;
+	for (unsigned i = 0; i < w->threads && r >= 0; i++)
+		r = codec_new(w->kind, w->level, &w->codecs[i]);
+	if (r >= 0)
+		r = hasher_new(DIGEST_SHA256, &w->out.blob_hash);
+	if (r >= 0)
+		r = hasher_new(DIGEST_SHA256, &w->out.diff_hash);
+	if (r >= 0)
+		r = hasher_new(DIGEST_SHA256, &w->file_hash);
+	if (r >= 0 && w->table)
+		r = toc_write_new(params->compression == LAYER_COMPRESS_ZSTD_CHUNKED, &w->toc);
+	return r;
+}
+
+static void writing_fini(struct writing *w)
+{
+	for (unsigned i = 0; w->codecs && i < w->threads; i++)
+		if (w->codecs[i])
+			codec_free(w->codecs[i]);
+	free(w->codecs);
+	hasher_free(w->out.blob_hash);
+	hasher_free(w->out.diff_hash);
+	hasher_free(w->file_hash);
+	if (w->toc)
+		toc_write_free(w->toc);
+}
+
+static int ignore_of(const struct layer_source *s, struct ignore_list *l, struct error *err)
+{
+	_cleanup_(freep) char *text = NULL;
+	size_t n = 0;
+	int r = 0;
+
+	if (s->ignore_text)
+		r = ignore_add_text(l, s->ignore_text, s->ignore_len, err);
+	else if (s->use_ignore_file) {
+		r = seam_read_file(seam_real(), s->root_fd, IGNORE_FILE, IGNORE_BYTES_MAX, &text,
+				   &n);
+		if (r == -ENOENT)
+			r = 0;
+		else if (r < 0)
+			return error_set_errno(err, r, "can't read %s/%s", s->root_name,
+					       IGNORE_FILE);
+		else
+			r = ignore_add_text(l, text, n, err);
+	}
+	for (size_t i = 0; i < s->n_excludes && r >= 0; i++)
+		r = ignore_add_pattern(l, s->excludes[i], strlen(s->excludes[i]), err);
+	return r;
+}
+
+static int prefix_of(const struct layer_source *s, char out[static PATH_LEN_MAX + 1],
+		     struct error *err)
+{
+	const char *prefix = s->prefix ? s->prefix : "";
+	size_t n;
+
+	if (path_clean(prefix, strlen(prefix), out, &n, NULL) < 0)
+		return error_set(err, -EINVAL, "\"%s\" is not a place inside an image", prefix);
+	return 0;
+}
+
+static unsigned slots_of(const struct writing *w)
+{
+	uint64_t bytes = 2 * (BATCH_BYTES + (uint64_t)w->fill.chunk_size);
+	uint64_t most = max_u64(RING_BYTES / bytes, SLOTS_MIN);
+
+	return (unsigned)min_u64(most, 2 * (uint64_t)w->threads + SLOTS_MIN);
+}
+
+static int end_write(struct writing *w, struct layer_result *res, struct error *err)
+{
+	switch (w->params->compression) {
+	case LAYER_COMPRESS_ESTARGZ:
+		return layer_end_estargz(&w->out, w->toc, res, err);
+	case LAYER_COMPRESS_ZSTD_CHUNKED:
+		return layer_end_zstd_chunked(&w->out, w->toc, res, err);
+	default:
+		return 0;
+	}
+}
+
+static void result_fill(struct writing *w, struct layer_result *res)
+{
+	const struct layer_fill *f = &w->fill;
+
+	hasher_final(w->out.blob_hash, &res->digest);
+	hasher_final(w->out.diff_hash, &res->diff_id);
+	res->size = w->out.off;
+	res->raw_size = w->out.raw_len;
+	res->media_type = layer_media_type(w->params->compression);
+	res->entries = f->entries;
+	res->files = f->files;
+	res->file_bytes = f->file_bytes;
+	res->hardlinks = f->hardlinks;
+	res->sockets = f->sockets;
+	res->dropped_xattrs = f->dropped_xattrs;
+	res->members = w->members;
+	res->read_ns = f->read_ns;
+	res->compress_ns = w->compress_ns;
+	res->hash_ns = w->hash_ns + w->out.hash_ns;
+	res->sink_ns = w->out.sink_ns;
+}
+
+static int writing_run(struct writing *w, struct layer_result *res, struct error *err)
+{
+	struct pipeline_jobs jobs = {.fill = fill_job,
+				     .compress = compress_job,
+				     .stages = {diff_stage, file_stage},
+				     .n_stages = w->table ? 2 : 1,
+				     .write = write_job,
+				     .userdata = w,
+				     .threads = w->threads,
+				     .slots = slots_of(w)};
+	int r = pipeline_run(&jobs, err);
+
+	if (r >= 0)
+		r = end_write(w, res, err);
+	if (r < 0)
+		return r;
+	if (w->fill.lossy)
+		log_write(w->params->log, LOG_WARN,
+			  "%s has names that are not UTF-8: they are kept, but the layer can't be "
+			  "read by its table of contents, only whole",
+			  w->fill.source->root_name);
+	progress(w, true);
+	return 0;
+}
+
+int layer_write(const struct layer_params *params, const struct layer_source *source,
+		const struct layer_sink *sink, struct layer_result *ret, struct error *err)
+{
+	_cleanup_(writing_fini) struct writing w = {.out = {.sink = sink}};
+	_cleanup_(ignore_freep) struct ignore_list *ignore = NULL;
+	struct layer_result res = {0};
+	char prefix[PATH_LEN_MAX + 1];
+	uint64_t start = now_ns();
+	int r = prefix_of(source, prefix, err);
+
+	if (r >= 0)
+		r = ignore_new(&ignore);
+	if (r >= 0)
+		r = ignore_of(source, ignore, err);
+	w.fill.source = source;
+	w.fill.prefix = prefix;
+	w.fill.ignore = ignore;
+	if (r >= 0)
+		r = writing_new(&w, params, err);
+	if (r >= 0)
+		r = writing_run(&w, &res, err);
+	if (r < 0)
+		return r;
+	result_fill(&w, &res);
+	res.wall_ns = now_ns() - start;
+	*ret = res;
+	return 0;
+}
+
+/* ---- beforehand ---- */
+
+static int estimate_entry(void *userdata, const struct tar_header *h, int fd, struct error *err)
+{
+	struct layer_estimate *e = userdata;
+
+	e->entries++;
+	e->raw_bytes += TAR_BLOCK_BYTES + align_up(h->size, TAR_BLOCK_BYTES);
+	return 0;
+}
+
+int layer_estimate(const struct layer_source *source, const _Atomic bool *cancel,
+		   struct layer_estimate *ret, struct error *err)
+{
+	_cleanup_(ignore_freep) struct ignore_list *ignore = NULL;
+	_cleanup_(tree_walk_freep) struct tree_walk *walk = NULL;
+	struct layer_estimate e = {0};
+	char prefix[PATH_LEN_MAX + 1];
+	struct tree_walk_options o = {.root_fd = source->root_fd,
+				      .root_name = source->root_name,
+				      .prefix = prefix,
+				      .allow_changed = true,
+				      .entry = estimate_entry,
+				      .userdata = &e,
+				      .cancel = cancel};
+	int r = prefix_of(source, prefix, err);
+
+	if (r >= 0)
+		r = ignore_new(&ignore);
+	if (r >= 0)
+		r = ignore_of(source, ignore, err);
+	o.ignore = ignore;
+	if (r >= 0)
+		r = tree_walk_new(&o, &walk);
+	if (r >= 0)
+		r = tree_walk_all(walk, err);
+	if (r >= 0)
+		*ret = e;
+	return r;
+}
+
+/* ---- names ---- */
+
+int layer_compression_parse(const char *text, enum layer_compression *ret, struct error *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(formats); i++)
+		if (!strcmp(text, formats[i].name)) {
+			*ret = (enum layer_compression)i;
+			return 0;
+		}
+	return error_set(
+		err, -EINVAL,
+		"\"%s\" is no compression: there are estargz, zstd:chunked, gzip, zstd and "
+		"none",
+		text);
+}
+
+const char *layer_compression_name(enum layer_compression c)
+{
+	return formats[c].name;
+}
+
+const char *layer_media_type(enum layer_compression c)
+{
+	return formats[c].media_type;
+}
