@@ -280,6 +280,47 @@ MORSEL_API int morsel_inspect(struct morsel *m, const char *ref, char **ret_json
 MORSEL_API int morsel_tags(struct morsel *m, const char *repo, char ***ret_tags,
 			   struct morsel_error *err);
 
+/* ---- pulling -------------------------------------------------------------------------------- */
+
+struct morsel_pull_options {
+	size_t size; /**< of this struct; set by morsel_pull_options_init() */
+	/** NULL-terminated patterns as .dockerignore has them, matched with paths of the image
+	 * (no leading '/'): only what matches, or is below a directory that does, is made, with the
+	 * directories on the way there. NULL or empty = everything. Borrowed during the call. */
+	const char *const *include;
+	const char *const *exclude; /**< the same; what matches is left out whatever include says */
+	/** This directory of the image becomes DIR; nothing outside of it is made. Symlinks are
+	 * followed inside the image. NULL = the root. */
+	const char *strip_prefix;
+	bool overwrite; /**< merge into a directory that holds something */
+};
+
+/** Sets the size and every default. */
+MORSEL_API void morsel_pull_options_init(struct morsel_pull_options *o);
+/**
+ * Writes an image's files to a directory: all that a mount shows, with owners, modes, times to the
+ * nanosecond, hardlinks, devices, extended attributes and holes. Layers that have an index of their
+ * own are fetched only as far as they are wanted.
+ *
+ * The directory appears whole or not at all. It must not exist, or be empty; with overwrite what
+ * it holds stays, but for names that the image has too: files are replaced, directories get the
+ * image's attributes, and nothing there is followed. A directory that holds something where the
+ * image has a file is refused before anything is done. Owners, devices and extended attributes
+ * that this user can't make are left out and reported.
+ *
+ * Blocks; the progress callback of the context is called from here.
+ *
+ * @param ref       as for morsel_image_open()
+ * @param dir       the directory; the one it is in must exist
+ * @param o         from morsel_pull_options_init(), or NULL
+ * @param ret_json  one JSON object, see morsel-pull(1), for free(3); NULL = not wanted
+ * @return 0; -EPERM: dir holds something; -ENOENT: nothing matches, or a directory is missing;
+ *         what morsel_image_open() returns; -EBADMSG, -ECANCELED, -ENOSPC and other errnos
+ */
+MORSEL_API int morsel_pull(struct morsel *m, const char *ref, const char *dir,
+			   const struct morsel_pull_options *o, char **ret_json,
+			   struct morsel_error *err);
+
 /* ---- mounts --------------------------------------------------------------------------------- */
 
 /** What is fetched before it is read, while nobody reads; one or more of these. */

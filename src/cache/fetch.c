@@ -68,7 +68,7 @@ static void mismatch_report(struct fetch *x, uint64_t i, const struct digest *go
 		 (unsigned long long)i, g, w,
 		 x->again ? "what the registry sends is corrupt" : "it is fetched again");
 	if (x->again)
-		error_set(x->err, -EIO, "%s", text);
+		error_set(x->err, -EBADMSG, "%s", text);
 	else if (log_limit_pass(&r->digest_log, reader_now(r), NS_PER_S))
 		log_write(r->log, LOG_WARN, "%s", text);
 }
@@ -481,7 +481,7 @@ int fetch_run(struct flight *f)
 	if (err.code && e != -ECANCELED && f->why == WHY_PREFETCH)
 		log_write(f->r->log, LOG_INFO, "prefetch: %s", err.text);
 	else if (err.code && e != -ECANCELED)
-		reader_failed(f->r, err.text);
+		reader_failed(f->r, err.code, err.text);
 	pthread_mutex_lock(&f->r->lock);
 	f->bad = x.bad;
 	pthread_mutex_unlock(&f->r->lock);

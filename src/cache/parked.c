@@ -295,7 +295,7 @@ static void timeout_note(struct reader *r)
 
 	snprintf(text, sizeof(text), "a read was given up after %.1f s without data",
 		 (double)r->deadline_ns / 1e9);
-	reader_failed(r, text);
+	reader_failed(r, -ETIMEDOUT, text);
 }
 
 static void flights_due(struct reader *r, struct flight *due)

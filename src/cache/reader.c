@@ -16,9 +16,10 @@
 #define READ_PIECE_BYTES (1u << 20)
 #define CANCEL_POLL_NS (50 * NS_PER_MS)
 
-void reader_failed(struct reader *r, const char *text)
+void reader_failed(struct reader *r, int code, const char *text)
 {
 	pthread_mutex_lock(&r->lock);
+	r->last_code = code;
 	snprintf(r->last_error, sizeof(r->last_error), "%s", text);
 	pthread_mutex_unlock(&r->lock);
 	if (log_limit_pass(&r->error_log, reader_now(r), NS_PER_S))
@@ -159,10 +160,11 @@ int reader_submit(struct reader *r, struct reader_request *rq)
 		return READER_PENDING;
 	COUNT(r, ls, read_errors, 1);
 	if (e == -ENOTCONN)
-		reader_failed(r, "the data is not in the cache and nothing may be fetched "
-				 "(--offline)");
+		reader_failed(r, -ENOTCONN,
+			      "the data is not in the cache and nothing may be fetched "
+			      "(--offline)");
 	else if (e != -EIO)
-		reader_failed(r, "no memory or thread for a read");
+		reader_failed(r, e, "no memory or thread for a read");
 	return -EIO;
 }
 
@@ -246,6 +248,10 @@ static int read_error(struct reader *r, int e, struct error *err)
 		return error_set(err, -ECANCELED, "interrupted");
 	if (e == -EINVAL)
 		return error_set(err, e, "read outside a layer's device");
+	pthread_mutex_lock(&r->lock);
+	if (e == -EIO && r->last_code)
+		e = r->last_code;
+	pthread_mutex_unlock(&r->lock);
 	reader_last_error(r, why, sizeof(why));
 	return error_set(err, e, "%s", why[0] ? why : "the data can't be read");
 }

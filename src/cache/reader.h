@@ -81,7 +81,8 @@ void reader_cancel(struct reader *r, struct reader_request *rq);
 /* While it is on, what is parked is given up, fetches end soon and new ones fail at once: for who
  * wants to get out. */
 void reader_interrupt(struct reader *r, bool on);
-/* Blocking convenience for callers that are not a FUSE thread or a pool job. */
+/* Blocking convenience for callers that are not a FUSE thread or a pool job. What would be -EIO is
+ * the class of what went wrong: -EBADMSG, -ENOTCONN (nothing may be fetched), of the network. */
 int reader_read(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, size_t len,
 		const atomic_bool *cancel, struct error *err);
 

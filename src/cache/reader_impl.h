@@ -139,6 +139,7 @@ struct reader {
 	bool some_cancelled;
 	struct flight *delayed;
 	char last_error[512];
+	int last_code; /* and its class */
 	struct log_limit error_log, digest_log;
 	uint32_t n_layers;
 	struct layer_state layers[];
@@ -231,6 +232,6 @@ void flight_trace_end(const struct flight *f);
 void flight_op_begin(const struct flight *f, struct prof_scope *scope);
 
 /* Remembers why, and says it, at most once a second. */
-void reader_failed(struct reader *r, const char *text);
+void reader_failed(struct reader *r, int code, const char *text);
 
 #endif

@@ -48,6 +48,10 @@ enum option_id { /* in the order of the table in options.c */
 		 OPT_LONG,
 		 OPT_RECURSIVE,
 		 OPT_HUMAN,
+		 OPT_INCLUDE,
+		 OPT_EXCLUDE,
+		 OPT_STRIP_PREFIX,
+		 OPT_OVERWRITE,
 		 OPT_HELP,
 		 OPT_COUNT,
 };
@@ -99,6 +103,7 @@ int cmd_ls(struct cli *c);
 int cmd_cat(struct cli *c);
 int cmd_cp(struct cli *c);
 int cmd_tags(struct cli *c);
+int cmd_pull(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_cache(struct cli *c);
 int cmd_completion(struct cli *c);

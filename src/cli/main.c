@@ -39,6 +39,10 @@ static const struct verb verbs[] = {
 	 2, -1, cmd_cat},
 	{"cp", "REF PATH... DEST", "Copy files and trees out of an image.",
 	 OPTS_IMAGE | OPT(READ_TIMEOUT), 3, -1, cmd_cp},
+	{"pull", "[OPTION...] REF DIR", "Write an image's files to a directory.",
+	 OPTS_IMAGE | OPT(READ_TIMEOUT) | OPT(FORMAT) | OPT(INCLUDE) | OPT(EXCLUDE) |
+		 OPT(STRIP_PREFIX) | OPT(OVERWRITE),
+	 2, 2, cmd_pull},
 	{"tags", "REPO", "List the tags of a repository, or the names in an archive.",
 	 OPTS_DIAL | OPT(FORMAT), 1, 1, cmd_tags},
 	{"inspect", "REF", "Show what an image is and how its layers would be fetched.",

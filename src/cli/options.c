@@ -69,6 +69,12 @@ static const struct option_info infos[OPT_COUNT] = {
 	[OPT_LONG] = {"long", 'l', NULL, .help = "mode, links, owner, size, time"},
 	[OPT_RECURSIVE] = {"recursive", 'R', NULL, .help = "subdirectories too"},
 	[OPT_HUMAN] = {"human-readable", 'h', NULL, .help = "sizes like 1.5M"},
+	[OPT_INCLUDE] = {"include", 0, "GLOB", .help = "only what matches; may be repeated"},
+	[OPT_EXCLUDE] = {"exclude", 0, "GLOB", .help = "not what matches; may be repeated"},
+	[OPT_STRIP_PREFIX] = {"strip-prefix", 0, "PATH",
+			      .help = "this directory of the image becomes DIR"},
+	[OPT_OVERWRITE] = {"overwrite", 0, NULL,
+			   .help = "merge into a directory that holds something"},
 	[OPT_HELP] = {"help", 0, NULL, .help = "show this"},
 };
 

@@ -139,8 +139,17 @@ static int image_reader_open(struct morsel_image *img, struct error *err)
 	return reader_new(&o, &img->reader, err);
 }
 
+static uint64_t lap(struct morsel_image *img, uint64_t *since)
+{
+	uint64_t now = img->m->seam->monotonic_ns(img->m->seam), took = now - *since;
+
+	*since = now;
+	return took;
+}
+
 static int image_open(struct morsel_image *img, const char *ref, struct error *err)
 {
+	uint64_t at = img->m->seam->monotonic_ns(img->m->seam);
 	int r;
 
 	r = progress_report(img->m, "resolve", &img->index_cost, err);
@@ -148,17 +157,20 @@ static int image_open(struct morsel_image *img, const char *ref, struct error *e
 		r = image_resolve(img->m, ref, &img->rv, err);
 	if (r < 0)
 		return r;
+	img->resolved_ns = lap(img, &at);
 	digest_format(&img->rv.digest, img->digest);
 	img->layers = calloc(img->rv.manifest->n_layers + 1, sizeof(*img->layers));
 	if (!img->layers)
 		return -ENOMEM;
 	r = layers_open(img->m, &img->rv, img->layers, &img->index_cost, err);
+	img->indexed_ns = lap(img, &at);
 	if (r >= 0)
 		r = progress_report(img->m, "merge", &img->index_cost, err);
 	if (r >= 0)
 		r = image_map_open(img, err);
 	if (r >= 0)
 		r = image_reader_open(img, err);
+	img->merged_ns = lap(img, &at);
 	return r;
 }
 

@@ -20,7 +20,8 @@ struct morsel_image {
 	struct counters *per_layer;
 	struct access *access;
 	struct reader *reader;
-	uint64_t opened_ns; /* how long opening took */
+	uint64_t opened_ns;			     /* how long opening took, */
+	uint64_t resolved_ns, indexed_ns, merged_ns; /* and parts of it */
 };
 
 /* Symlinks are followed inside the image. 0, -ENOENT, -ENOTDIR, -ELOOP, -EBADMSG, -ENOMEM. */
