@@ -241,8 +241,8 @@ MORSEL_API int morsel_image_readlink(struct morsel_image *img, uint64_t ino, cha
  * @param off    in bytes
  * @param buf    of n bytes; on failure its contents are undefined
  * @param ret_n  bytes read: n, or fewer at the end of the file; 0 at or past it
- * @return 0; -EISDIR, -EINVAL: not a regular file; -EIO, -ETIMEDOUT, -EBADMSG: they can't be had,
- * or not verified; -ECANCELED
+ * @return 0; -EISDIR, -EINVAL: not a regular file; -EIO, -EBADMSG and network errors: they can't be
+ * had, or not verified; -ECANCELED
  */
 MORSEL_API int morsel_image_read(struct morsel_image *img, uint64_t ino, uint64_t off, void *buf,
 				 size_t n, size_t *ret_n, struct morsel_error *err);

@@ -160,7 +160,7 @@ int reader_submit(struct reader *r, struct reader_request *rq)
 		return READER_PENDING;
 	COUNT(r, ls, read_errors, 1);
 	if (e == -ENOTCONN)
-		reader_failed(r, -ENOTCONN,
+		reader_failed(r, -ENETUNREACH,
 			      "the data is not in the cache and nothing may be fetched "
 			      "(--offline)");
 	else if (e != -EIO)

@@ -82,7 +82,8 @@ void reader_cancel(struct reader *r, struct reader_request *rq);
  * wants to get out. */
 void reader_interrupt(struct reader *r, bool on);
 /* Blocking convenience for callers that are not a FUSE thread or a pool job. What would be -EIO is
- * the class of what went wrong: -EBADMSG, -ENOTCONN (nothing may be fetched), of the network. */
+ * the class of what went wrong: -EBADMSG, -ENETUNREACH and other classes of the
+ * network. */
 int reader_read(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, size_t len,
 		const atomic_bool *cancel, struct error *err);
 
