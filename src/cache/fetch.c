@@ -35,8 +35,9 @@ struct fetch {
 	uint64_t blob_off;  /* of buf[0] */
 	uint8_t *buf;
 	size_t len, cap;
-	bool locked, again; /* again: the second try for bad chunks */
-	bool gave_way;	    /* a prefetch broke its piece off, for somebody who reads */
+	bool locked, again;	/* again: not the first try for these chunks */
+	uint32_t avoid, served; /* places that are left out; whose bytes these are */
+	bool gave_way;		/* a prefetch broke its piece off, for somebody who reads */
 	uint64_t piece_end, gives_way_above;
 	uint64_t first_byte_at_ns, arrived_before; /* on the link: when, and what had come */
 	struct chunk_range bad;
@@ -280,6 +281,8 @@ static int piece_read(struct fetch *x, uint64_t bytes, bool background, uint64_t
 				      .cancel = background ? &r->prefetch_ends : &r->cancel,
 				      .fresh = x->again,
 				      .background = background,
+				      .avoid = x->avoid,
+				      .served = &x->served,
 				      .cost = &cost};
 	bool alone = transfer_begin(x, bytes, background);
 	uint64_t begin = trace_begin();
@@ -433,18 +436,28 @@ static bool absent_in(const struct layer *l, uint64_t *from, uint64_t *to)
 	return *from < *to;
 }
 
+/* Bad chunks are asked for again past the caches on the way, then at each place that has not sent
+ * wrong ones yet. */
 static int passes_run(struct fetch *x, uint64_t deadline_ns)
 {
-	int e = pass_read(x, deadline_ns);
+	for (unsigned pass = 0;; pass++) {
+		int e;
 
-	if (e < 0 || !x->bad.any)
-		return e;
-	x->again = true;
-	x->from = x->bad.first;
-	x->to = x->bad.last + 1;
-	x->bad.any = false;
-	COUNT(x->f->r, x->ls, retries, 1);
-	return pass_read(x, deadline_ns);
+		x->served = 0;
+		e = pass_read(x, deadline_ns);
+		if (e < 0 || !x->bad.any)
+			return e;
+		if (pass)
+			x->avoid |= x->served;
+		if (pass && (!x->served || !blob_has_other(x->ls->conf.blob, x->avoid)))
+			return e;
+		*x->err = ERROR_INIT;
+		x->again = true;
+		x->from = x->bad.first;
+		x->to = x->bad.last + 1;
+		x->bad.any = false;
+		COUNT(x->f->r, x->ls, retries, 1);
+	}
 }
 
 int fetch_run(struct flight *f)

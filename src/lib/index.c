@@ -59,7 +59,8 @@ void run_cost_note(struct index_run *x, const struct blob_cost *cost)
 int run_read(struct index_run *x, struct blob *b, uint64_t off, uint64_t len, blob_sink_fn sink)
 {
 	struct blob_cost cost = {0};
-	struct blob_read_options o = {.cancel = x->cancel, .cost = &cost};
+	struct blob_read_options o = {
+		.cancel = x->cancel, .avoid = x->avoid, .served = &x->served, .cost = &cost};
 	int r = blob_read(b, off, len, &o, sink, x, x->err);
 
 	run_cost_note(x, &cost);
@@ -170,6 +171,7 @@ static int stream_index(struct index_run *x)
 	r = run_digest_check(x, "the digest of the data received", &x->l->desc->desc.digest, &got);
 	if (r < 0)
 		return r;
+	x->verified = true;
 	if (x->failed)
 		return error_set(x->err, x->failed, "layer %s: %s", x->name, x->failure.text);
 	r = diff_id_check(x);
@@ -201,21 +203,44 @@ static int index_try(struct index_run *x, bool toc, struct error *err)
 		r = toc ? toc_index(&run) : stream_index(&run);
 		run_fini(&run);
 	}
+	x->verified = run.verified;
+	x->served |= run.served;
 	if (r < 0 && own.code)
 		error_set(err, r, "%s", own.text);
 	return r;
 }
 
+static int index_once(struct index_run *x, struct error *err)
+{
+	int r = TOC_UNUSABLE;
+
+	x->served = 0;
+	if (x->l->desc->has_toc || x->l->desc->has_zstd_chunked)
+		r = index_try(x, true, err);
+	if (r == TOC_UNUSABLE)
+		r = index_try(x, false, err);
+	return r;
+}
+
+/* Bytes that are not the ones promised are asked for at the next place that has them. */
 int layer_index_now(struct morsel *m, struct resolved *rv, struct image_layer *l,
 		    const atomic_bool *cancel, struct index_progress *progress, struct error *err)
 {
 	struct index_run x = {.m = m, .rv = rv, .l = l, .cancel = cancel, .progress = progress};
-	int r = TOC_UNUSABLE;
+	int r;
 
-	if (l->desc->has_toc || l->desc->has_zstd_chunked)
-		r = index_try(&x, true, err);
-	if (r == TOC_UNUSABLE)
-		r = index_try(&x, false, err);
+	for (;;) {
+		struct error why = ERROR_INIT;
+
+		r = index_once(&x, &why);
+		x.avoid |= x.served;
+		if (r != -EBADMSG || x.verified || !x.served || !blob_has_other(l->blob, x.avoid)) {
+			if (r < 0 && why.code)
+				error_set(err, r, "%s", why.text);
+			break;
+		}
+		log_write(&m->log, LOG_WARN, "%s; asking another place", why.text);
+	}
 	if (r >= 0)
 		l->indexed_now = true;
 	return r;

@@ -25,6 +25,8 @@ struct index_run {
 	int failed;	   /* the indexer's error, while the rest is still hashed */
 	int unwrap_failed; /* a table's wrapping: likewise */
 	struct error failure;
+	bool verified;		   /* the bytes have the digest that was promised */
+	uint32_t avoid, served;	   /* places that are left out; whose bytes these are */
 	uint8_t head[SNIFF_BYTES]; /* of a streamed layer, until the format is known */
 	size_t head_len;
 	char name[DIGEST_TEXT_MAX];

@@ -34,7 +34,8 @@ struct toc_place {
 static int tail_read(struct index_run *x, struct tail *t)
 {
 	struct blob_cost cost = {0};
-	struct blob_read_options o = {.cancel = x->cancel, .cost = &cost};
+	struct blob_read_options o = {
+		.cancel = x->cancel, .avoid = x->avoid, .served = &x->served, .cost = &cost};
 	int r;
 
 	t->len = min_u64(x->l->blob->size, TAIL_BYTES);
@@ -199,6 +200,7 @@ static int toc_finish(struct index_run *x)
 	r = toc_digests_check(x);
 	if (r < 0)
 		return r;
+	x->verified = true;
 	if (!x->failed)
 		x->failed = indexer_finish(x->ix, &x->failure);
 	if (x->failed == -EILSEQ) { /* a true table, but not one that shows all there is */

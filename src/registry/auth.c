@@ -16,40 +16,6 @@
 
 #define WAIT_NS (50 * NS_PER_MS)
 
-struct host *registry_host(struct registry *r, const char *name, struct error *err)
-{
-	struct host *h;
-	int e;
-
-	pthread_mutex_lock(&r->lock);
-	for (h = r->hosts; h && strcmp(h->name, name); h = h->next)
-		;
-	if (!h && (h = calloc(1, sizeof(*h)))) {
-		snprintf(h->name, sizeof(h->name), "%s", name);
-		e = origin_of_host(name, !r->o.insecure, &h->origin, err);
-		h->scheme_known = r->o.insecure;
-		h->peer = origin_classify(&h->origin);
-		if (e < 0) {
-			free(h);
-			h = NULL;
-		} else {
-			h->next = r->hosts;
-			r->hosts = h;
-		}
-	}
-	pthread_mutex_unlock(&r->lock);
-	return h;
-}
-
-void host_look(struct registry *r, const struct host *h, struct origin *ret,
-	       enum address_class *ret_peer)
-{
-	pthread_mutex_lock(&r->lock);
-	*ret = h->origin;
-	*ret_peer = h->peer;
-	pthread_mutex_unlock(&r->lock);
-}
-
 static char *scope_text(const char *repo, bool push, const char *from)
 {
 	char *text;
@@ -256,6 +222,7 @@ static int token_perform(struct registry *r, struct auth *a, const struct creden
 	if (e < 0)
 		return e;
 	rq.judge_address = !origin_equal(&url.origin, &scope.registry);
+	registry_way(r, a->host, &url.origin, &rq);
 	scope.realm = url.origin;
 	scope.kind = c && c->kind == CREDENTIAL_IDENTITY ? SECRET_IDENTITY : SECRET_BASIC;
 	if (c && may_send_credential(&scope, &url.origin, TOKEN_REQUEST)) {

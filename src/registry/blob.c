@@ -41,6 +41,11 @@ int blob_read_buf(struct blob *b, uint64_t off, uint64_t len, const struct blob_
 	return blob_read(b, off, len, o, fill_sink, &f, err);
 }
 
+bool blob_has_other(struct blob *b, uint32_t avoid)
+{
+	return b->ops->has_other && b->ops->has_other(b, avoid);
+}
+
 void blob_close(struct blob *b)
 {
 	if (b)

@@ -36,6 +36,11 @@ struct blob_read_options {
 	const atomic_bool *cancel; /* NULL = never; looked at at least every 100 ms */
 	bool fresh;	 /* ask caches on the way for a fresh copy: after a digest mismatch */
 	bool background; /* prefetch: -EHOSTDOWN while the host wants fewer requests (429) */
+	/* Places (mirrors, the registry) that are not asked, one bit each: their bytes were wrong.
+	 */
+	uint32_t avoid;
+	uint32_t
+		*served; /* bits are added of those whose bytes were delivered; NULL = not wanted */
 	struct blob_cost *cost; /* NULL = not wanted */
 };
 
@@ -44,6 +49,8 @@ struct blob;
 struct blob_ops {
 	int (*read)(struct blob *b, uint64_t off, uint64_t len, const struct blob_read_options *o,
 		    blob_sink_fn sink, void *userdata, struct error *err);
+	/* Whether there is a place that is not in avoid; NULL: there is only one at all. */
+	bool (*has_other)(struct blob *b, uint32_t avoid);
 	void (*close)(struct blob *b);
 };
 
@@ -61,6 +68,8 @@ int blob_read(struct blob *b, uint64_t off, uint64_t len, const struct blob_read
 /* The same, into memory the caller provides. */
 int blob_read_buf(struct blob *b, uint64_t off, uint64_t len, const struct blob_read_options *o,
 		  void *buf, struct error *err);
+/* Whether a read may be tried once more, with this avoid. */
+bool blob_has_other(struct blob *b, uint32_t avoid);
 void blob_close(struct blob *b); /* accepts NULL */
 DEFINE_CLEANUP(struct blob *, blob_close)
 

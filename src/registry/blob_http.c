@@ -14,10 +14,11 @@
 struct blob_http {
 	struct blob blob;
 	struct registry *r;
-	struct auth *auth;
-	char *path; /* "library/alpine/blobs/sha256:..." */
+	struct route *route;
+	char *rest;		 /* "blobs/sha256:..." */
+	_Atomic uint32_t absent; /* places that don't have it, or sent wrong bytes */
 	pthread_mutex_t lock;
-	char *target; /* where the registry sent us last; under lock */
+	char **targets; /* where each place sent us last; under lock */
 };
 
 struct range_read {
@@ -30,6 +31,8 @@ struct range_read {
 	blob_sink_fn sink;
 	void *userdata;
 	bool fresh;
+	const struct exchange *x;
+	uint32_t served;
 	char range[80];
 };
 
@@ -96,6 +99,7 @@ static int on_body(void *userdata, const void *data, size_t n)
 	rr->skip -= take;
 	take = min_u64(n, rr->room);
 	if (take) {
+		rr->served |= UINT32_C(1) << rr->x->place;
 		r = rr->sink(rr->userdata, p, take);
 		if (r < 0)
 			return r;
@@ -130,8 +134,6 @@ static int blob_http_read(struct blob *blob, uint64_t off, uint64_t len,
 				.fresh = o->fresh};
 	struct http_response rs = {0};
 	struct exchange x = {.r = b->r,
-			     .auth = b->auth,
-			     .path = b->path,
 			     .deadline_ns = o->deadline_ns,
 			     .cancel = o->cancel,
 			     .background = o->background,
@@ -141,12 +143,23 @@ static int blob_http_read(struct blob *blob, uint64_t off, uint64_t len,
 			     .userdata = &rr,
 			     .progressed = progressed,
 			     .before = before_attempt,
-			     .remembered = &b->target,
 			     .remembered_lock = &b->lock};
-	int r = exchange_run(&x, &rs, err);
+	const struct route_ask ask = {
+		.rest = b->rest, .avoid = o->avoid, .absent = &b->absent, .remembered = b->targets};
+	int r;
 
+	rr.x = &x;
+	atomic_fetch_or(&b->absent, o->avoid);
+	r = route_run(b->route, &ask, &x, &rs, err);
+	if (o->served)
+		*o->served |= rr.served;
 	http_response_fini(&rs);
 	return r;
+}
+
+static bool blob_http_has_other(struct blob *blob, uint32_t avoid)
+{
+	return route_has_other(((struct blob_http *)blob)->route, avoid);
 }
 
 static void blob_http_close(struct blob *blob)
@@ -154,15 +167,18 @@ static void blob_http_close(struct blob *blob)
 	struct blob_http *b = (struct blob_http *)blob;
 
 	pthread_mutex_destroy(&b->lock);
-	free(b->target);
-	free(b->path);
+	for (unsigned i = 0; b->targets && i < b->route->n; i++)
+		free(b->targets[i]);
+	free(b->targets);
+	free(b->rest);
 	free(b);
 }
 
-int blob_http_open(struct registry *r, struct auth *auth, const char *repo, const struct digest *d,
-		   uint64_t size, struct blob **ret)
+int blob_http_open(struct registry *r, struct route *route, const struct digest *d, uint64_t size,
+		   struct blob **ret)
 {
-	static const struct blob_ops ops = {.read = blob_http_read, .close = blob_http_close};
+	static const struct blob_ops ops = {
+		.read = blob_http_read, .has_other = blob_http_has_other, .close = blob_http_close};
 	struct blob_http *b = calloc(1, sizeof(*b));
 	char digest[DIGEST_TEXT_MAX];
 
@@ -171,10 +187,12 @@ int blob_http_open(struct registry *r, struct auth *auth, const char *repo, cons
 	digest_format(d, digest);
 	b->blob = (struct blob){.ops = &ops, .size = size, .digest = *d};
 	b->r = r;
-	b->auth = auth;
+	b->route = route;
 	pthread_mutex_init(&b->lock, NULL);
-	if (asprintf(&b->path, "%s/blobs/%s", repo, digest) < 0) {
-		free(b);
+	b->targets = calloc(route->n, sizeof(*b->targets));
+	if (!b->targets || asprintf(&b->rest, "blobs/%s", digest) < 0) {
+		b->rest = NULL;
+		blob_http_close(&b->blob);
 		return -ENOMEM;
 	}
 	*ret = &b->blob;

@@ -3,10 +3,10 @@
 #ifndef MORSEL_REGISTRY_BLOB_HTTP_H
 #define MORSEL_REGISTRY_BLOB_HTTP_H
 
-#include "registry/exchange.h"
+#include "registry/route.h"
 
-/* repo: "library/alpine". Dials nothing. */
-int blob_http_open(struct registry *r, struct auth *auth, const char *repo, const struct digest *d,
-		   uint64_t size, struct blob **ret);
+/* Dials nothing. route must outlive the blob. */
+int blob_http_open(struct registry *r, struct route *route, const struct digest *d, uint64_t size,
+		   struct blob **ret);
 
 #endif

@@ -15,6 +15,10 @@
 #define PROBE_NS (NS_PER_S / 2)
 #define QUIET_NS (5 * NS_PER_S) /* without prefetch after a 429, at least */
 #define LOOK_AGAIN_NS (50 * NS_PER_MS)
+#define HURRIED_CONNECT_NS NS_PER_S
+#define HURRIED_ANSWER_NS (3 * NS_PER_S)
+#define HURRIED_SLOW_NS (3 * NS_PER_S)
+#define SITE_HEADERS_MAX 16
 
 /* One attempt: where it went, and what came. */
 struct
@@ -47,11 +51,15 @@ static int sleep_until(struct exchange *x, uint64_t until, struct error *err)
 	return 0;
 }
 
-/* While a host is down every attempt takes a slot; when one succeeds all may go. */
+/* While a host is down every attempt takes a slot; when one succeeds all may go. Who can ask
+ * another place has not come here for nothing. */
 static int host_slot_wait(struct exchange *x, struct error *err)
 {
 	struct host *h = x->auth->host;
 	uint64_t slot = 0;
+
+	if (x->hurried)
+		return 0;
 
 	for (;;) {
 		uint64_t now = now_of(x);
@@ -94,6 +102,7 @@ static int start_url(struct exchange *x, struct try *t, struct error *err)
 {
 	_cleanup_(freep) char *text = NULL;
 	char origin[ORIGIN_TEXT_MAX];
+	int r;
 
 	t->redirected = false;
 	host_look(x->r, x->auth->host, &t->origin, &t->peer);
@@ -107,12 +116,16 @@ static int start_url(struct exchange *x, struct try *t, struct error *err)
 	}
 	if (!text) {
 		origin_format(&t->origin, origin);
-		if (asprintf(&text, "%s/v2/%s", origin, x->path) < 0) {
+		if (asprintf(&text, "%s%s/%s", origin, x->site ? x->site->api : "/v2", x->path) <
+		    0) {
 			text = NULL;
 			return -ENOMEM;
 		}
 	}
-	return url_parse(text, &t->url, err);
+	r = url_parse(text, &t->url, err);
+	if (r >= 0 && x->site && x->site->ns && !t->redirected)
+		r = url_add_query(&t->url, "ns", x->site->ns);
+	return r;
 }
 
 static void remember(struct exchange *x, const char *text)
@@ -148,11 +161,35 @@ static bool is_upload(const struct exchange *x)
 	return x->method && strcmp(x->method, "HEAD") != 0;
 }
 
+/* A mirror's own headers are secrets, as far as we know. They and the name of the registry it
+ * stands in for go to the mirror itself. */
+static size_t site_headers(const struct try *t, enum purpose purpose, const char **headers,
+			   char **ret_ns)
+{
+	const struct site *s = t->x->site;
+	const struct credential_scope own = {.kind = SECRET_BASIC, .registry = t->origin};
+	size_t n = 0;
+
+	if (!s || !may_send_credential(&own, &t->url.origin, purpose))
+		return 0;
+	for (; s->headers && s->headers[n] && n < SITE_HEADERS_MAX; n++)
+		headers[n] = s->headers[n];
+	if (s->ns && asprintf(ret_ns, "OCI-Namespace: %s", s->ns) >= 0)
+		headers[n++] = *ret_ns;
+	else
+		*ret_ns = NULL;
+	return n;
+}
+
 static int hop_perform(struct try *t, struct http_response *rs, struct error *err)
 {
 	struct exchange *x = t->x;
 	_cleanup_(freep) char *auth = NULL;
-	const char *headers[ARRAY_SIZE(x->headers) + 2];
+	_cleanup_(freep) char *ns = NULL;
+	const char *headers[ARRAY_SIZE(x->headers) + SITE_HEADERS_MAX + 4];
+	enum purpose purpose = t->redirected ? REDIRECT
+			       : x->location ? UPLOAD_LOCATION
+					     : REGISTRY_REQUEST;
 	struct http_request rq = {.method = x->method ? x->method : "GET",
 				  .headers = headers,
 				  .body = x->body,
@@ -169,21 +206,27 @@ static int hop_perform(struct try *t, struct http_response *rs, struct error *er
 	size_t n = 0;
 	int r;
 
-	r = auth_header(x->r, x->auth, &t->url.origin,
-			t->redirected ? REDIRECT
-			: x->location ? UPLOAD_LOCATION
-				      : REGISTRY_REQUEST,
-			x->deadline_ns, x->cancel, &auth, &t->auth_version, err);
+	r = x->ping ? 0
+		    : auth_header(x->r, x->auth, &t->url.origin, purpose, x->deadline_ns, x->cancel,
+				  &auth, &t->auth_version, err);
 	if (r < 0)
 		return r;
 	for (; n < ARRAY_SIZE(x->headers) && x->headers[n]; n++)
 		headers[n] = x->headers[n];
+	n += site_headers(t, purpose, headers + n, &ns);
 	headers[n++] = "Accept-Encoding: identity";
 	if (auth)
 		headers[n++] = auth;
 	headers[n] = NULL;
 	t->authorized = auth != NULL;
 	rq.url = t->url.text;
+	registry_way(x->r, x->auth->host, &t->url.origin, &rq);
+	if (x->hurried) {
+		rq.hurried = true;
+		rq.connect_ns = x->site && x->site->dial_ns ? x->site->dial_ns : HURRIED_CONNECT_NS;
+		rq.answer_ns = rq.connect_ns + HURRIED_ANSWER_NS;
+		rq.slow_ns = HURRIED_SLOW_NS;
+	}
 	rq.judge_address = !origin_equal(&t->url.origin, &t->origin);
 	http_perform(registry_http(x->r, x->background), &rq, rs, &t->at, t->detail);
 	if (auth)
@@ -231,7 +274,8 @@ static int try_once(struct try *t, struct http_response *rs, struct error *err)
 		r = start_url(t->x, t, err);
 	while (r >= 0) {
 		r = hop_perform(t, rs, err);
-		if (r < 0 || t->at.fault != TRANSFER_ANSWERED || !is_redirect(rs->status))
+		if (r < 0 || t->at.fault != TRANSFER_ANSWERED || t->x->ping ||
+		    !is_redirect(rs->status))
 			break;
 		r = redirect_follow(t, rs, ++hop, err);
 		http_response_fini(rs);
@@ -241,7 +285,8 @@ static int try_once(struct try *t, struct http_response *rs, struct error *err)
 	return r;
 }
 
-/* A loopback registry that does not speak TLS is asked again in plain HTTP; nobody else is. */
+/* A loopback registry that does not speak TLS is asked again in plain HTTP, and one of which
+ * registries.conf says "insecure"; nobody else is. */
 static bool fall_back_to_http(struct try *t)
 {
 	struct host *h = t->x->auth->host;
@@ -249,7 +294,7 @@ static bool fall_back_to_http(struct try *t)
 
 	pthread_mutex_lock(&t->x->r->lock);
 	plain = !h->scheme_known && h->origin.https &&
-		origin_classify(&h->origin) == ADDRESS_LOOPBACK &&
+		(h->plain_ok || origin_classify(&h->origin) == ADDRESS_LOOPBACK) &&
 		(t->at.fault == TRANSFER_HANDSHAKE || t->at.fault == TRANSFER_CUT);
 	if (plain) {
 		h->origin.https = false;
@@ -347,10 +392,15 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 	int r = try_once(t, rs, &why);
 
 	if (r < 0)
+		x->fault = TRANSFER_OURS;
+	if (r < 0)
 		return error_set(err, r, "%s",
 				 why.text[0] ? why.text : "the request could not be made");
 	if (fall_back_to_http(t))
 		return RETRY_AGAIN;
+	x->fault = t->at.fault;
+	if (x->ping && t->at.fault == TRANSFER_ANSWERED)
+		return 0;
 	attempt_complete(t, rs);
 	if (t->at.fault == TRANSFER_ANSWERED && rs->status == 429)
 		quiet_note(x, &t->at);
@@ -360,8 +410,8 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 		answer_is_empty(t, rs->status);
 	url_redact(t->url.text, where, sizeof(where));
 	x->r->o.seam->random(x->r->o.seam, &rnd, sizeof(rnd));
-	r = retry_next(&RETRY_POLICY_DEFAULT, state, &t->at, where, now_of(x), x->deadline_ns, rnd,
-		       &until, &why);
+	r = retry_next(x->hurried ? &RETRY_POLICY_ONCE : &RETRY_POLICY_DEFAULT, state, &t->at,
+		       where, now_of(x), x->deadline_ns, rnd, &until, &why);
 	if (r <= 0) {
 		if (r < 0)
 			failure_explain(t, r, &why, err);

@@ -9,14 +9,24 @@
 #include <pthread.h>
 #include "base/log.h"
 #include "registry/blob.h"
+#include "base/work.h"
 #include "registry/creds_store.h"
+#include "registry/health.h"
 #include "registry/http.h"
+#include "registry/mirror_files.h"
+#include "registry/proxy.h"
 #include "registry/source_impl.h"
 
-/* What is known of one registry host; kept for the life of struct registry. */
+/* What is known of one registry host; kept for the life of struct registry. The same name may stand
+ * there more than once, reached in different ways. */
 struct host {
 	struct host *next;
 	char name[HOST_MAX + 8]; /* "localhost:5000" */
+	char *conf;		 /* struct site's */
+	enum site_scheme scheme;
+	struct http_tls tls;
+	bool noverify, plain_ok;
+	struct health health; /* of mirrors */
 	struct origin origin;
 	bool scheme_known; /* a loopback host may turn out to talk plain HTTP */
 	enum address_class peer;
@@ -43,17 +53,28 @@ struct auth {
 
 struct registry {
 	struct registry_options o;
-	char *authfile;
 	struct http *http;
 	struct http *background; /* under lock; NULL until somebody prefetches */
 	struct creds_store *creds;
-	pthread_mutex_t lock; /* hosts, auths */
-	pthread_cond_t token_news;
+	struct proxy_settings proxy;
+	struct registries_conf conf; /* under lock, once: */
+	bool conf_read;
+	struct work_pool *probes; /* under lock; NULL until a mirror is down */
+	atomic_bool closing;
+	pthread_mutex_t lock; /* hosts, auths, routes */
+	pthread_cond_t token_news, health_news;
 	struct host *hosts;
 	struct auth *auths;
+	struct route *routes;
 };
 
+/* The registry a reference names, without its mirrors. */
 struct host *registry_host(struct registry *r, const char *name, struct error *err);
+struct host *registry_host_of(struct registry *r, const struct site *s, struct error *err);
+/* How a request for h's sake reaches target: sets its proxy and certificates. A target that is not
+ * h itself gets what certs.d has for it; and TLS is verified there. */
+void registry_way(struct registry *r, const struct host *h, const struct origin *target,
+		  struct http_request *rq);
 /* What is known of a host now: other threads learn its scheme and its address meanwhile. */
 void host_look(struct registry *r, const struct host *h, struct origin *ret,
 	       enum address_class *ret_peer);
@@ -77,11 +98,16 @@ struct http *registry_http(struct registry *r, bool background);
 struct exchange {
 	struct registry *r;
 	struct auth *auth;
-	const char *method;	/* NULL: "GET" */
-	const char *path;	/* below "/v2/", already encoded; or */
-	const char *location;	/* where an upload goes on: absolute, of the registry's origin */
-	const char *headers[6]; /* NULL-terminated */
-	const void *body;	/* of POST and PUT, or feed, or neither */
+	const struct site *site;   /* NULL: the registry itself, at "/v2" */
+	bool hurried;		   /* there is another place to ask: one attempt, little patience */
+	bool ping;		   /* any answer will do */
+	unsigned place;		   /* which one of the route's this is */
+	enum transfer_fault fault; /* set: how the last attempt ended */
+	const char *method;	   /* NULL: "GET" */
+	const char *path;	   /* below "/v2/", already encoded; or */
+	const char *location;	   /* where an upload goes on: absolute, of the registry's origin */
+	const char *headers[6];	   /* NULL-terminated */
+	const void *body;	   /* of POST and PUT, or feed, or neither */
 	size_t body_len;
 	struct http_feed *feed;
 	uint64_t answer_ns; /* as struct http_request's */

@@ -25,7 +25,7 @@ static uint64_t patience_of(struct http *h, const struct transfer *t, const stru
 {
 	*ret_since = p->since_ns;
 	if (t->headers_done)
-		return h->o.slow_ns;
+		return t->rq->slow_ns ? t->rq->slow_ns : h->o.slow_ns;
 	*ret_since = t->starved ? now : max_u64(p->since_ns, t->fed_ns);
 	return t->rq->answer_ns ? t->rq->answer_ns : h->o.connect_ns + h->o.first_byte_ns;
 }
@@ -193,7 +193,8 @@ static void timings_take(struct transfer *t, struct http_response *rs)
 	rs->queue_ns = (uint64_t)(pre > connect ? pre - connect : 0) * 1000;
 	rs->first_byte_ns = (uint64_t)(start > pre ? start - pre : 0) * 1000;
 	rs->transfer_ns = (uint64_t)(total > start ? total - start : 0) * 1000;
-	curl_easy_getinfo(t->easy, CURLINFO_PRIMARY_IP, &ip);
+	if (!t->rq->proxy || !*t->rq->proxy) /* else it is the proxy's */
+		curl_easy_getinfo(t->easy, CURLINFO_PRIMARY_IP, &ip);
 	if (ip && inet_pton(AF_INET, ip, &v4.sin_addr) == 1)
 		rs->peer = address_classify((struct sockaddr *)&v4, sizeof(v4));
 	else if (ip && inet_pton(AF_INET6, ip, &v6.sin6_addr) == 1)

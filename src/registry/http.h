@@ -5,7 +5,8 @@
  * in the caller's thread.
  *
  * One request is one exchange: no redirect is followed, nothing is retried, no credential is added.
- * Deadlines are on the seam's clock. Proxy variables are libcurl's; loopback is never proxied.
+ * Deadlines are on the seam's clock. The environment is not looked at: proxies come in as
+ * arguments.
  */
 #ifndef MORSEL_REGISTRY_HTTP_H
 #define MORSEL_REGISTRY_HTTP_H
@@ -63,6 +64,12 @@ void http_feed_init(struct http_feed *f);
 void http_feed_fini(struct http_feed *f); /* no request may be under way */
 void http_feed_wake(struct http_feed *f); /* any thread */
 
+struct http_tls {
+	char *ca; /* certificates in PEM, trusted besides the system's; or NULL */
+	size_t ca_len;
+	char *cert, *key; /* files of ours, or NULL */
+};
+
 struct http_request {
 	const char *method; /* "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE" */
 	const char *url;
@@ -73,8 +80,13 @@ struct http_request {
 	uint64_t answer_ns;	/* patience for the answer's head; 0 = connect and first byte */
 	size_t body_max;	/* of a collected body; 0 = HTTP_ERROR_BODY_MAX; more is -E2BIG */
 	uint64_t deadline_ns;	/* 0 = none */
-	const atomic_bool *cancel; /* or NULL */
-	bool judge_address;	   /* refuse sockets that address_allowed() refuses */
+	const atomic_bool *cancel;  /* or NULL */
+	const char *proxy;	    /* its URL; "" or NULL: none */
+	const struct http_tls *tls; /* or NULL */
+	bool tls_noverify;
+	uint64_t connect_ns, slow_ns; /* 0 = the engine's */
+	bool hurried;		      /* a peer that acknowledges nothing for a second is gone */
+	bool judge_address;	      /* refuse sockets that address_allowed() refuses */
 	enum address_class registry_class;
 	/* Once, before the body: 0 = give the body to sink, HTTP_COLLECT, < 0 = stop with that
 	 * (-EPROTO: the answer is no good, TRANSFER_GARBLED). NULL: collect. */

@@ -3,6 +3,8 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 
 #include "base/thread.h"
 
@@ -88,16 +90,24 @@ static size_t on_feed(char *buf, size_t one, size_t n, void *userdata)
 				      : (size_t)got;
 }
 
+static const unsigned gone_ms = 1000;
+
 static curl_socket_t on_socket(void *userdata, curlsocktype purpose, struct curl_sockaddr *a)
 {
 	struct transfer *t = userdata;
 
-	if (t->rq->judge_address &&
+	int fd;
+
+	/* through a proxy it is the proxy's address, which nobody but us has named */
+	if (t->rq->judge_address && (!t->rq->proxy || !*t->rq->proxy) &&
 	    !address_allowed(address_classify(&a->addr, a->addrlen), t->rq->registry_class)) {
 		t->address_refused = true;
 		return CURL_SOCKET_BAD;
 	}
-	return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+	fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+	if (fd >= 0 && t->rq->hurried)
+		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &gone_ms, sizeof(gone_ms));
+	return fd;
 }
 
 /* ---- the engine ---- */
@@ -249,6 +259,22 @@ static void method_set(struct transfer *t, CURL *e)
 		curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, rq->method);
 }
 
+/* The system's roots stay, in CURLOPT_CAPATH. */
+static void tls_set(const struct http_tls *tls, CURL *e)
+{
+	struct curl_blob ca = {.flags = CURL_BLOB_NOCOPY};
+
+	if (tls && tls->ca) {
+		ca.data = tls->ca;
+		ca.len = tls->ca_len;
+		curl_easy_setopt(e, CURLOPT_CAINFO_BLOB, &ca);
+	}
+	if (tls && tls->cert) {
+		curl_easy_setopt(e, CURLOPT_SSLCERT, tls->cert);
+		curl_easy_setopt(e, CURLOPT_SSLKEY, tls->key);
+	}
+}
+
 int transfer_prepare(struct http *h, struct transfer *t)
 {
 	const struct http_request *rq = t->rq;
@@ -271,11 +297,14 @@ int transfer_prepare(struct http *h, struct transfer *t)
 	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-	curl_easy_setopt(e, CURLOPT_NOPROXY, "localhost,127.0.0.0/8,::1");
+	curl_easy_setopt(e, CURLOPT_PROXY, rq->proxy ? rq->proxy : "");
+	curl_easy_setopt(e, CURLOPT_NOPROXY, "");
+	curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
 	curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(h->o.connect_ns / NS_PER_MS));
+	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
+			 (long)((rq->connect_ns ? rq->connect_ns : h->o.connect_ns) / NS_PER_MS));
 	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BYTES);
 	curl_easy_setopt(e, CURLOPT_HTTP_CONTENT_DECODING, 0L);
 	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
@@ -285,7 +314,9 @@ int transfer_prepare(struct http *h, struct transfer *t)
 	curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_socket);
 	curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, t);
 	curl_easy_setopt(e, CURLOPT_USERAGENT, h->o.user_agent);
-	if (h->o.tls_noverify && !rq->judge_address) { /* never for where others point us */
+	tls_set(rq->tls, e);
+	if ((h->o.tls_noverify || rq->tls_noverify) &&
+	    !rq->judge_address) { /* never for where others point us */
 		curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 0L);
 		curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 0L);
 	}

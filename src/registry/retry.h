@@ -25,6 +25,8 @@ struct retry_policy {
 /* 5 attempts, 0.1 s doubling to 5 s */
 #define RETRY_POLICY_DEFAULT                                                                       \
 	((struct retry_policy){5, UINT64_C(100) * 1000 * 1000, UINT64_C(5) * 1000 * 1000 * 1000})
+/* Where another place can be asked. */
+#define RETRY_POLICY_ONCE ((struct retry_policy){1, 0, 0})
 
 /* How a transfer ended, as far as it was not an HTTP answer. */
 enum transfer_fault {

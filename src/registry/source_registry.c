@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A repository of a registry as a source, and what all repositories share. */
+/* A repository of a registry as a source. */
 #include "registry/source_impl.h"
 
 #include <errno.h>
@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "registry/blob_http.h"
 #include "registry/headers.h"
+#include "registry/route.h"
 
 #define CALL_NS (30 * NS_PER_S)
 #define TAGS_PAGES_MAX 1000
@@ -19,9 +20,7 @@
 
 struct source_registry {
 	struct source source;
-	struct auth *auth; /* the registry's */
-	char *host;
-	char *repo;
+	struct route *route; /* the registry's */
 	char *tag;
 	bool has_digest;
 	struct digest digest;
@@ -32,102 +31,24 @@ static struct source_registry *registry_of(struct source *s)
 	return (struct source_registry *)s;
 }
 
-/* ---- struct registry ---- */
-
-static int engine_new(const struct registry *r, struct http **ret)
-{
-	const struct http_options o = {.seam = r->o.seam,
-				       .user_agent = r->o.user_agent,
-				       .tls_noverify = r->o.tls_noverify,
-				       .connect_ns = r->o.connect_ns,
-				       .first_byte_ns = r->o.first_byte_ns,
-				       .slow_ns = r->o.slow_ns};
-
-	return http_new(&o, ret);
-}
-
-/* Prefetch has connections of its own: else it would sit on the warm one when somebody reads. */
-struct http *registry_http(struct registry *r, bool background)
-{
-	struct http *h;
-
-	if (!background)
-		return r->http;
-	pthread_mutex_lock(&r->lock);
-	if (!r->background && engine_new(r, &r->background) < 0)
-		r->background = NULL;
-	h = r->background ? r->background : r->http;
-	pthread_mutex_unlock(&r->lock);
-	return h;
-}
-
-int registry_new(const struct registry_options *o, struct registry **ret, struct error *err)
-{
-	_cleanup_(registry_freep) struct registry *r = calloc(1, sizeof(*r));
-	int e;
-
-	if (!r)
-		return -ENOMEM;
-	r->o = *o;
-	pthread_mutex_init(&r->lock, NULL);
-	pthread_cond_init(&r->token_news, NULL);
-	e = creds_store_open(o->seam, o->authfile, &r->creds, err);
-	if (e >= 0 && !o->offline)
-		e = engine_new(r, &r->http);
-	if (e < 0)
-		return e;
-	*ret = steal_ptr(r);
-	return 0;
-}
-
-void registry_free(struct registry *r)
-{
-	if (!r)
-		return;
-	http_free(r->http);
-	http_free(r->background);
-	creds_store_free(r->creds);
-	for (struct auth *a = r->auths, *next; a; a = next) {
-		next = a->next;
-		if (a->header)
-			explicit_bzero(a->header, strlen(a->header));
-		free(a->header);
-		free(a->where);
-		free(a->repo);
-		free(a->scope);
-		free(a->realm);
-		free(a->service);
-		free(a);
-	}
-	for (struct host *h = r->hosts, *next; h; h = next) {
-		next = h->next;
-		free(h);
-	}
-	pthread_cond_destroy(&r->token_news);
-	pthread_mutex_destroy(&r->lock);
-	free(r);
-}
-
-const struct seam *registry_seam(const struct registry *r)
-{
-	return r->o.seam;
-}
-
 /* ---- documents ---- */
 
-static int document_get(struct source_registry *s, const char *path, const char *accept,
-			size_t max_bytes, struct http_response *ret, struct error *err)
+/* rest: of the path behind the repository. avoid: places that are not asked; whose answer it is, is
+ * added to it. */
+static int document_get(struct source_registry *s, const char *rest, bool by_tag, uint32_t *avoid,
+			const char *accept, size_t max_bytes, struct http_response *ret,
+			struct error *err)
 {
 	struct registry *r = s->source.registry;
 	uint64_t budget = r->o.call_ns ? r->o.call_ns : CALL_NS;
 	struct exchange x = {.r = r,
-			     .auth = s->auth,
-			     .path = path,
 			     .headers = {accept},
 			     .body_max = max_bytes,
 			     .cancel = r->o.cancel,
 			     .deadline_ns = r->o.seam->monotonic_ns(r->o.seam) + budget};
-	int e = exchange_run(&x, ret, err);
+	const struct route_ask ask = {
+		.rest = rest, .by_tag = by_tag, .avoid = *avoid, .served = avoid};
+	int e = route_run(s->route, &ask, &x, ret, err);
 
 	if (e == -E2BIG)
 		error_set(err, e, "%s: a document of more than %zu bytes", s->source.name,
@@ -138,34 +59,75 @@ static int document_get(struct source_registry *s, const char *path, const char 
 	return e;
 }
 
-static int manifest_get(struct source_registry *s, const char *name, const struct digest *want,
+struct wanted { /* a document by its digest */
+	const char *what;
+	const struct digest *digest;
+	int64_t size; /* -1: not known */
+};
+
+static int document_judge(const struct source_registry *s, const struct wanted *w,
+			  const struct http_response *rs, struct error *err)
+{
+	char digest[DIGEST_TEXT_MAX];
+
+	digest_format(w->digest, digest);
+	if (w->size >= 0 && (uint64_t)w->size != rs->body.len)
+		return error_set(err, -EBADMSG, "%s: %s %s has %zu bytes, its descriptor says %lld",
+				 s->source.name, w->what, digest, rs->body.len, (long long)w->size);
+	return document_verify(s->source.name, w->what, rs->body.data, rs->body.len, w->digest,
+			       err);
+}
+
+/* What is wrong from one place is asked for at the next. */
+static int document_get_verified(struct source_registry *s, const char *rest,
+				 const struct wanted *w, const char *accept, size_t max_bytes,
+				 struct http_response *ret, struct error *err)
+{
+	uint32_t avoid = 0;
+
+	for (;;) {
+		struct error why = ERROR_INIT;
+		int e = document_get(s, rest, false, &avoid, accept, max_bytes, ret, &why);
+		bool answered = e >= 0 || e == -E2BIG || e == -EPROTO;
+
+		if (e >= 0)
+			e = document_judge(s, w, ret, &why);
+		if (e >= 0)
+			return e;
+		http_response_fini(ret);
+		if (!answered || !avoid || !route_has_other(s->route, avoid))
+			return error_set(err, e, "%s", why.text);
+		log_write(s->source.registry->o.log, LOG_WARN, "%s; asking another place",
+			  why.text);
+	}
+}
+
+static void document_take(struct http_response *rs, enum digest_algo algo,
+			  struct source_document *ret)
+{
+	const char *type = http_header(rs, "content-type");
+
+	digest_of(algo, rs->body.data, rs->body.len, &ret->digest);
+	ret->media_type = NULL;
+	if (type && content_type_parse(type, &ret->media_type) < 0)
+		ret->media_type = NULL;
+	ret->body = rs->body;
+	rs->body = BUF_INIT;
+}
+
+static int manifest_get(struct source_registry *s, const struct digest *d, int64_t size,
 			struct source_document *ret, struct error *err)
 {
-	_cleanup_(freep) char *path = NULL;
+	const struct wanted w = {"manifest", d, size};
+	char digest[DIGEST_TEXT_MAX], rest[DIGEST_TEXT_MAX + 16];
 	struct http_response rs = {0};
-	const char *type;
 	int e;
 
-	if (asprintf(&path, "%s/manifests/%s", s->repo, name) < 0) {
-		path = NULL;
-		return -ENOMEM;
-	}
-	e = document_get(s, path, ACCEPT, DOCUMENT_MAX, &rs, err);
-	if (e == -E2BIG)
-		error_set(err, e, "%s: its manifest has more than 4 MiB", s->source.name);
-	if (e >= 0 && want)
-		e = document_verify(s->source.name, "the manifest's digest", rs.body.data,
-				    rs.body.len, want, err);
-	if (e >= 0) {
-		digest_of(want ? want->algo : DIGEST_SHA256, rs.body.data, rs.body.len,
-			  &ret->digest);
-		type = http_header(&rs, "content-type");
-		ret->media_type = NULL;
-		if (type && content_type_parse(type, &ret->media_type) < 0)
-			ret->media_type = NULL;
-		ret->body = rs.body;
-		rs.body = BUF_INIT;
-	}
+	digest_format(d, digest);
+	snprintf(rest, sizeof(rest), "manifests/%s", digest);
+	e = document_get_verified(s, rest, &w, ACCEPT, DOCUMENT_MAX, &rs, err);
+	if (e >= 0)
+		document_take(&rs, d->algo, ret);
 	http_response_fini(&rs);
 	return e;
 }
@@ -173,53 +135,42 @@ static int manifest_get(struct source_registry *s, const char *name, const struc
 static int registry_resolve(struct source *source, struct source_document *ret, struct error *err)
 {
 	struct source_registry *s = registry_of(source);
-	char digest[DIGEST_TEXT_MAX];
+	_cleanup_(freep) char *rest = NULL;
+	struct http_response rs = {0};
+	uint32_t avoid = 0;
+	int e;
 
-	if (!s->has_digest)
-		return manifest_get(s, s->tag, NULL, ret, err);
-	digest_format(&s->digest, digest);
-	return manifest_get(s, digest, &s->digest, ret, err);
+	if (s->has_digest)
+		return manifest_get(s, &s->digest, -1, ret, err);
+	if (asprintf(&rest, "manifests/%s", s->tag) < 0) {
+		rest = NULL;
+		return -ENOMEM;
+	}
+	e = document_get(s, rest, true, &avoid, ACCEPT, DOCUMENT_MAX, &rs, err);
+	if (e >= 0)
+		document_take(&rs, DIGEST_SHA256, ret);
+	http_response_fini(&rs);
+	return e;
 }
 
 static int registry_manifest(struct source *source, const struct digest *d, int64_t size,
 			     struct source_document *ret, struct error *err)
 {
-	char digest[DIGEST_TEXT_MAX];
-	int e;
-
-	digest_format(d, digest);
-	e = manifest_get(registry_of(source), digest, d, ret, err);
-	if (e >= 0 && size >= 0 && (uint64_t)size != ret->body.len) {
-		e = error_set(err, -EBADMSG,
-			      "%s: manifest %s has %zu bytes, its descriptor says %lld",
-			      source->name, digest, ret->body.len, (long long)size);
-		source_document_fini(ret);
-	}
-	return e;
+	return manifest_get(registry_of(source), d, size, ret, err);
 }
 
 static int registry_small_blob(struct source *source, const struct digest *d, int64_t size,
 			       size_t max_bytes, struct buf *ret, struct error *err)
 {
-	struct source_registry *s = registry_of(source);
-	_cleanup_(freep) char *path = NULL;
+	const struct wanted w = {"blob", d, size};
+	char digest[DIGEST_TEXT_MAX], rest[DIGEST_TEXT_MAX + 16];
 	struct http_response rs = {0};
-	char digest[DIGEST_TEXT_MAX];
 	int e;
 
 	digest_format(d, digest);
-	if (asprintf(&path, "%s/blobs/%s", s->repo, digest) < 0) {
-		path = NULL;
-		return -ENOMEM;
-	}
-	e = document_get(s, path, "Accept: */*", size >= 0 ? (size_t)size + 1 : max_bytes, &rs,
-			 err);
-	if (e >= 0 && size >= 0 && (uint64_t)size != rs.body.len)
-		e = error_set(err, -EBADMSG, "%s: blob %s has %zu bytes, its descriptor says %lld",
-			      source->name, digest, rs.body.len, (long long)size);
-	if (e >= 0)
-		e = document_verify(s->source.name, "a blob's digest", rs.body.data, rs.body.len, d,
-				    err);
+	snprintf(rest, sizeof(rest), "blobs/%s", digest);
+	e = document_get_verified(registry_of(source), rest, &w, "Accept: */*",
+				  size >= 0 ? (size_t)size + 1 : max_bytes, &rs, err);
 	if (e >= 0)
 		e = buf_append(ret, rs.body.data, rs.body.len);
 	http_response_fini(&rs);
@@ -231,7 +182,7 @@ static int registry_blob(struct source *source, const struct digest *d, uint64_t
 {
 	struct source_registry *s = registry_of(source);
 
-	return blob_http_open(source->registry, s->auth, s->repo, d, size, ret);
+	return blob_http_open(source->registry, s->route, d, size, ret);
 }
 
 /* ---- tags ---- */
@@ -289,20 +240,21 @@ static int next_page(const struct source_registry *s, const struct http_response
 {
 	_cleanup_(freep) char *link = NULL;
 	const char *value = http_header(rs, "link"), *query, *host;
+	const char *own = s->route->places[s->route->n - 1].site.host;
 	size_t n = 0;
 
 	*ret = NULL;
 	if (!value || link_next_parse(value, &link))
 		return 0;
 	host = link_host(link, &n);
-	if (host && (n != strlen(s->host) || strncasecmp(host, s->host, n)))
+	if (host && (n != strlen(own) || strncasecmp(host, own, n)))
 		return error_set(
 			err, -EPERM,
 			"%s: its list of tags goes on at another host (%.*s), which is not "
 			"followed",
 			s->source.name, (int)min_u64(n, 200), host);
 	query = strchr(link, '?');
-	if (query && asprintf(ret, "%s/tags/list%s", s->repo, query) < 0) {
+	if (query && asprintf(ret, "tags/list%s", query) < 0) {
 		*ret = NULL;
 		return -ENOMEM;
 	}
@@ -314,8 +266,10 @@ static int tags_page(struct source_registry *s, char **path, struct tag_list *li
 		     struct error *err)
 {
 	struct http_response rs = {0};
+	uint32_t mirrors = (UINT32_C(1) << (s->route->n - 1)) - 1; /* they rarely know all tags */
 	char *next = NULL;
-	int e = document_get(s, *path, "Accept: application/json", DOCUMENT_MAX, &rs, err);
+	int e = document_get(s, *path, true, &mirrors, "Accept: application/json", DOCUMENT_MAX,
+			     &rs, err);
 
 	if (e >= 0)
 		e = tags_add(list, &rs, s->source.name, err);
@@ -332,7 +286,7 @@ static int registry_tags(struct source *source, char ***ret, struct error *err)
 	struct source_registry *s = registry_of(source);
 	struct tag_list list = {.names = calloc(1, sizeof(char *))};
 	_cleanup_(freep) char *path = NULL, *mark = NULL;
-	int e = list.names && asprintf(&path, "%s/tags/list", s->repo) >= 0 ? 0 : -ENOMEM;
+	int e = list.names && (path = strdup("tags/list")) ? 0 : -ENOMEM;
 
 	for (unsigned page = 1; e >= 0 && path; page++) {
 		e = tags_page(s, &path, &list, err);
@@ -363,8 +317,6 @@ static void registry_close(struct source *source)
 {
 	struct source_registry *s = registry_of(source);
 
-	free(s->host);
-	free(s->repo);
 	free(s->tag);
 	free((char *)s->source.name);
 	free(s);
@@ -379,25 +331,22 @@ int source_registry_open(struct registry *r, const struct ref *ref, struct sourc
 					      .blob = registry_blob,
 					      .tags = registry_tags,
 					      .close = registry_close};
-	struct host *host = registry_host(r, ref->api_host, err);
-	struct source_registry *s;
+	struct source_registry *s = calloc(1, sizeof(*s));
+	int e = s ? 0 : -ENOMEM;
 
-	if (!host)
-		return err && err->code ? err->code : -ENOMEM;
-	s = calloc(1, sizeof(*s));
-	if (!s)
-		return -ENOMEM;
+	if (e < 0)
+		return e;
 	s->source = (struct source){.ops = &ops, .registry = r, .name = strdup(ref->text)};
-	s->host = strdup(ref->api_host);
-	s->repo = strdup(ref->path);
 	s->tag = ref->tag ? strdup(ref->tag) : NULL;
 	s->has_digest = ref->has_digest;
 	s->digest = ref->digest;
-	s->auth = registry_auth(r, host, ref->path, false, NULL);
-	if (!s->source.name || !s->host || !s->repo || (ref->tag && !s->tag) || !s->auth ||
-	    !s->auth->repo) {
+	if (!s->source.name || (ref->tag && !s->tag))
+		e = -ENOMEM;
+	if (e >= 0)
+		e = registry_route(r, ref, &s->route, err);
+	if (e < 0) {
 		registry_close(&s->source);
-		return -ENOMEM;
+		return e;
 	}
 	*ret = &s->source;
 	return 0;

@@ -14,9 +14,10 @@ from morseltest import SECRET, USER, Failure, free_port, need, port_open, wait_u
 class Registry:
     """A running docker-registry. auth: None, "htpasswd" or "token"."""
 
-    def __init__(self, t, tls=False, auth=None, anonymous=False, token_lifetime=300, data=None):
+    def __init__(self, t, tls=False, auth=None, anonymous=False, token_lifetime=300, data=None,
+                 client_ca=None, proxy_of=None):
         need("docker-registry")
-        self.t, self.tls, self.auth = t, tls, auth
+        self.t, self.tls, self.auth, self.client_ca = t, tls, auth, client_ca
         self.dir = data or t.new_path("registry")
         os.makedirs(self.dir, exist_ok=True)
         self.port = free_port()
@@ -26,6 +27,8 @@ class Registry:
         self.config = {"version": "0.1", "log": {"accesslog": {"disabled": False}, "level": "error"},
                        "storage": {"filesystem": {"rootdirectory": f"{self.dir}/data"}, "delete": {"enabled": True}},
                        "http": {"addr": self.host}}
+        if proxy_of:  # a pull-through cache
+            self.config["proxy"] = {"remoteurl": proxy_of}
         if tls:
             self.make_certificate()
         if auth == "htpasswd":
@@ -49,6 +52,8 @@ class Registry:
         self.t.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=morsel-test",
                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{self.dir}/tls.key", "-out", self.cert)
         self.config["http"]["tls"] = {"certificate": self.cert, "key": f"{self.dir}/tls.key"}
+        if self.client_ca:
+            self.config["http"]["tls"]["clientcas"] = [self.client_ca]
 
     def start(self):
         config = f"{self.dir}/config.yml"

@@ -213,9 +213,10 @@ class Answer:
 
     def __init__(self, owner, handler):
         self.owner, self.h = owner, handler
-        self.path = handler.path.partition("?")[0]
+        self.path = re.sub("^http://[^/]*", "", handler.path.partition("?")[0])  # it may be asked as a proxy
         self.request = {"method": handler.command, "path": handler.path, "range": handler.headers.get("Range"),
                         "authorization": handler.headers.get("Authorization"), "status": None, "sent": 0,
+                        "headers": {k.lower(): v for k, v in handler.headers.items()},
                         "time": time.monotonic(), "port": handler.client_address[1]}
         with owner.lock:
             owner.log.append(self.request)

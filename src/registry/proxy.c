@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+#include "registry/proxy.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+
+#include "registry/conf.h"
+#include "registry/origin_policy.h"
+
+static const char *either(const char *upper, const char *lower)
+{
+	const char *v = conf_env(upper);
+
+	return v ? v : conf_env(lower);
+}
+
+void proxy_settings_read(struct proxy_settings *ret)
+{
+	ret->https = either("HTTPS_PROXY", "https_proxy");
+	ret->http = conf_env("REQUEST_METHOD") ? conf_env("http_proxy")
+					       : either("HTTP_PROXY", "http_proxy");
+	ret->no_proxy = either("NO_PROXY", "no_proxy");
+}
+
+/* An address in network order, and how many bits it has; 0: it is a name. */
+static unsigned address_parse(const char *text, uint8_t ret[static 16])
+{
+	char plain[HOST_MAX];
+	size_t n = strlen(text);
+
+	if (inet_pton(AF_INET, text, ret) == 1)
+		return 32;
+	if (n > 2 && n < sizeof(plain) && *text == '[' && text[n - 1] == ']') {
+		memcpy(plain, text + 1, n - 2);
+		plain[n - 2] = 0;
+		text = plain;
+	}
+	return inet_pton(AF_INET6, text, ret) == 1 ? 128 : 0;
+}
+
+static bool same_bits(const uint8_t *a, const uint8_t *b, unsigned bits)
+{
+	unsigned rest = bits % 8;
+
+	return !memcmp(a, b, bits / 8) && (!rest || !((a[bits / 8] ^ b[bits / 8]) >> (8 - rest)));
+}
+
+bool proxy_item_matches(const char *item, size_t n, const struct origin *target)
+{
+	uint8_t a[16], b[16];
+	char text[HOST_MAX], *slash, *colon;
+	unsigned have = address_parse(target->host, a), bits, want;
+	size_t host_len = strlen(target->host);
+
+	if (!n || n >= sizeof(text))
+		return false;
+	memcpy(text, item, n);
+	text[n] = 0;
+	if (!strcmp(text, "*"))
+		return true;
+	slash = strchr(text, '/');
+	if (slash) {
+		*slash = 0;
+		bits = address_parse(text, b);
+		want = (unsigned)strtoul(slash + 1, NULL, 10);
+		return bits && bits == have && want <= bits && same_bits(a, b, want);
+	}
+	bits = address_parse(text, b);
+	if (bits)
+		return bits == have && same_bits(a, b, bits);
+	colon = strrchr(text, ':');
+	if (colon && !strchr(colon, ']')) {
+		if (strtoul(colon + 1, NULL, 10) != target->port)
+			return false;
+		*colon = 0;
+		bits = address_parse(text, b);
+		if (bits)
+			return bits == have && same_bits(a, b, bits);
+	}
+	n = strlen(text);
+	if (*text == '.')
+		return host_len > n && !strcasecmp(target->host + host_len - n, text);
+	return !strcasecmp(target->host, text) ||
+	       (host_len > n + 1 && target->host[host_len - n - 1] == '.' &&
+		!strcasecmp(target->host + host_len - n, text));
+}
+
+const char *proxy_choose(const struct proxy_settings *p, const struct origin *target)
+{
+	const char *proxy = target->https ? p->https : p->http, *item = p->no_proxy;
+
+	if (!proxy || origin_classify(target) == ADDRESS_LOOPBACK)
+		return "";
+	while (item && *item) {
+		size_t n = strcspn(item, ", \t");
+
+		if (proxy_item_matches(item, n, target))
+			return "";
+		item += n + strspn(item + n, ", \t");
+	}
+	return proxy;
+}

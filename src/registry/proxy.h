@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which proxy a request goes through, by the variables that docker and podman (Go) know:
+ * HTTPS_PROXY, HTTP_PROXY and NO_PROXY, in capitals or not. Loopback is never proxied.
+ * Pure: variables come in as texts.
+ */
+#ifndef MORSEL_REGISTRY_PROXY_H
+#define MORSEL_REGISTRY_PROXY_H
+
+#include "registry/url.h"
+
+struct proxy_settings { /* borrowed; NULL or "" = not set */
+	const char *https, *http, *no_proxy;
+};
+
+/* From the environment, in which its texts stay. HTTP_PROXY does not count in a CGI program, where
+ * a client can set it. */
+void proxy_settings_read(struct proxy_settings *ret);
+
+/* The proxy's URL, or "" for none; never NULL. */
+const char *proxy_choose(const struct proxy_settings *p, const struct origin *target);
+
+/* An item of NO_PROXY: "*", an address, a network, host[:port] (and what is below it), .host (only
+ * what is below it). */
+bool proxy_item_matches(const char *item, size_t n, const struct origin *target);
+
+#endif
