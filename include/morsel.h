@@ -331,6 +331,16 @@ enum morsel_prefetch {
 	MORSEL_PREFETCH_ALL = 8,      /**< everything, after that */
 };
 
+/** Who answers for a mount. */
+enum morsel_backend {
+	MORSEL_BACKEND_FUSE,   /**< this library, by FUSE */
+	MORSEL_BACKEND_KERNEL, /**< the kernel's EROFS, which reads layers that are whole by itself,
+				  and asks this library for the contents of others; root only.
+				  Other users may look, as the image's modes say */
+	MORSEL_BACKEND_AUTO,   /**< the kernel where it can, and where allow_other is set; else FUSE
+				*/
+};
+
 struct morsel_mount_options {
 	size_t size;	  /**< of this struct; set by morsel_mount_options_init() */
 	bool allow_other; /**< other users may look; brings default_permissions */
@@ -348,6 +358,7 @@ struct morsel_mount_options {
 	bool noexec;		       /**< no program can be run from it */
 	bool no_signals;	       /**< leave SIGINT, SIGTERM and SIGHUP alone */
 	struct morsel_handover *handover; /**< of morsel_supervise(), or NULL; borrowed */
+	enum morsel_backend backend;
 };
 
 MORSEL_API void morsel_mount_options_init(struct morsel_mount_options *o);
@@ -364,7 +375,7 @@ MORSEL_API void morsel_mount_options_init(struct morsel_mount_options *o);
  * @param dir  an existing directory
  * @param o    from morsel_mount_options_init(), or NULL
  * @return 0 when it was unmounted or a signal came; -ECANCELED; -EBUSY: an image is mounted there;
- *         -ENOTDIR, -EACCES, -EPERM, -ENODEV: it can't be mounted on
+ *         -ENOTDIR, -EACCES, -EPERM, -ENODEV: it can't be mounted on; -ENOTSUP: not by this backend
  */
 MORSEL_API int morsel_mount(struct morsel_image *img, const char *dir,
 			    const struct morsel_mount_options *o, struct morsel_error *err);

@@ -82,6 +82,15 @@ int layer_data_fd(const struct layer *l); /* borrowed; for a kernel mount of com
 /* From now on, until it is closed, nothing of the layer is evicted, by any process: for a kernel
  * mount, which reads `data` without asking. -EAGAIN: it is being evicted this moment. */
 int layer_claim(struct layer *l);
+/* For a kernel mount to come: claims a layer that has all its chunks, and sees to it that until the
+ * next boot it goes whole or not at all, also when we are gone. LAYER_NOT_READY: it lacks some, or
+ * is not on a disk that we can write. */
+int layer_claim_whole(struct layer *l);
+/* Verifies the next chunk of a claimed layer, and what lies before it: 0 and *at, which starts with
+ * 0, goes on; LAYER_WHOLE: the file is right to its last byte; LAYER_NOT_READY: it is not; -errno.
+ */
+int layer_whole_next(struct layer *l, uint64_t *at);
+enum { LAYER_NOT_READY = 1, LAYER_WHOLE = 2 };
 bool layer_is_complete(
 	const struct layer *l); /* every chunk present under this boot, none evicted */
 uint64_t layer_present_bytes(const struct layer *l);

@@ -7,7 +7,8 @@
  * A chunk is taken under the lock of its spans, by a descriptor of the evictor's own, so that it
  * conflicts with fetches of this process as with those of others; what is being fetched is left
  * alone. Marks go first, bytes after: layer_impl.h says how readers notice. A layer that a kernel
- * mount claims is not touched at all, and nobody can claim one while it is being evicted.
+ * mount claims is not touched at all, and nobody can claim one while it is being evicted; one that
+ * it has claimed since the last boot only goes whole (layer_whole.c).
  */
 #include "cache/layer_impl.h"
 
@@ -176,6 +177,12 @@ static void chunks_evict(struct layer *l, uint64_t want)
 
 enum layer_pass { PASS_UNUSED_CONTENTS, PASS_USED_CHUNKS, PASS_UNUSED_WHOLE };
 
+static uint64_t whole_drop(struct cache *c, const struct candidate *cd)
+{
+	cache_discard(c, c->sub_fd[SUB_LAYERS], cd->name);
+	return cd->bytes;
+}
+
 static uint64_t layer_evict(struct cache *c, const struct candidate *cd, enum layer_pass pass,
 			    uint64_t want)
 {
@@ -191,15 +198,15 @@ static uint64_t layer_evict(struct cache *c, const struct candidate *cd, enum la
 	    present_bar_claim(l->present.fd) < 0)
 		return 0;
 	used = present_is_used(l->present.fd);
+	if (layer_is_kernels(l))
+		return used || pass == PASS_USED_CHUNKS ? 0 : whole_drop(c, cd);
 	before = data_usage(l);
 	if (pass == PASS_USED_CHUNKS && used)
 		chunks_evict(l, want);
 	else if (pass == PASS_UNUSED_CONTENTS && !used)
 		contents_drop(l);
-	else if (pass == PASS_UNUSED_WHOLE && !used) {
-		cache_discard(c, c->sub_fd[SUB_LAYERS], cd->name);
-		return cd->bytes;
-	}
+	else if (pass == PASS_UNUSED_WHOLE && !used)
+		return whole_drop(c, cd);
 	/* Marking chunks gone was not a use. */
 	futimens(l->present.fd, (struct timespec[]){cd->used, cd->used});
 	return before - min_u64(before, data_usage(l));

@@ -275,7 +275,8 @@ static uint64_t punch_run(struct layer *l, uint64_t first, uint64_t last)
 			return 0; /* still marked: then it must stay */
 		atomic_fetch_add_explicit(&l->cache->evicted_chunks, n, memory_order_relaxed);
 	}
-	s->punch(s, l->data_fd, a->dev_off, b->dev_off + b->len - a->dev_off);
+	if (!layer_is_kernels(l))
+		s->punch(s, l->data_fd, a->dev_off, b->dev_off + b->len - a->dev_off);
 	return b->dev_off + b->len - a->dev_off;
 }
 

@@ -57,6 +57,8 @@ int layer_from_memory(struct cache *c, const struct layer_meta *meta, const stru
 		      void *map, size_t map_len, int data_fd, bool contents, struct layer **ret);
 /* The decoder state of spans, checked once before its first use. -EBADMSG. */
 int layer_windows_check(struct layer *l);
+/* The kernel has, or may have, the data file mounted: nothing may be punched out of it. */
+bool layer_is_kernels(const struct layer *l);
 /* Says that the layer is in use now, to eviction here and elsewhere. */
 void layer_touch(struct layer *l);
 
@@ -89,7 +91,6 @@ static inline enum chunk_state layer_chunk_state(const struct layer *l, uint64_t
 /* Fills buf when every chunk under it is ready. flags: RWF_NOWAIT or 0. LAYER_NOT_READY: one is
  * not, or was evicted meanwhile. -EAGAIN: would wait for the disk. -ENODATA: the data file is
  * shorter than the device. -errno. Where no chunk is, zeros. */
-enum { LAYER_NOT_READY = 1 };
 int layer_read(struct layer *l, uint64_t dev_off, void *buf, size_t len, int flags);
 
 /* Verifies a claimed chunk. 0: it is ready now, or changed meanwhile (look again). -EAGAIN: only

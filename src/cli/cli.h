@@ -40,6 +40,7 @@ enum option_id { /* in the order of the table in options.c */
 		 OPT_SUID,
 		 OPT_DEV,
 		 OPT_NOEXEC,
+		 OPT_BACKEND,
 		 OPT_THREADS,
 		 OPT_PREFETCH,
 		 OPT_BANDWIDTH,

@@ -26,6 +26,7 @@ struct server {
 	unsigned prefetch;
 	char prefetch_list[PATH_MAX]; /* absolute, or empty */
 	uint64_t bandwidth;
+	enum morsel_backend backend;
 };
 
 static void stdio_detach(struct cli *c)
@@ -133,6 +134,7 @@ static int server_run(void *userdata, struct morsel_handover *h)
 	o.prefetch = s->prefetch;
 	o.prefetch_list = s->prefetch_list[0] ? s->prefetch_list : NULL;
 	o.prefetch_bytes_per_s = s->bandwidth;
+	o.backend = s->backend;
 	o.ready = server_ready;
 	o.userdata = s;
 	r = morsel_mount(img, s->dir, &o, &c->err);
@@ -275,6 +277,20 @@ static int prefetch_option(struct server *s, const char *text)
 	}
 }
 
+static int backend_option(struct server *s)
+{
+	const char *text = s->c->values[OPT_BACKEND];
+	const char *const *names = option_of(s->c->verb, OPT_BACKEND)->values;
+
+	for (int i = 0; text && names[i]; i++)
+		if (!strcmp(text, names[i])) {
+			s->backend = (enum morsel_backend)i;
+			return 0;
+		}
+	return text ? usage_error(s->c, "--backend: \"%s\" is not valid (fuse, kernel, auto)", text)
+		    : 0;
+}
+
 static int prefetch_options(struct server *s)
 {
 	struct cli *c = s->c;
@@ -307,6 +323,8 @@ int cmd_mount(struct cli *c)
 	if (option_given(c, OPT_THREADS) && (r = number_option(c, OPT_THREADS, 64, &n)))
 		return r;
 	r = prefetch_options(&s);
+	if (!r)
+		r = backend_option(&s);
 	if (r)
 		return r;
 	if ((option_given(c, OPT_SUID) || option_given(c, OPT_DEV)) && geteuid())

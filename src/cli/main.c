@@ -26,7 +26,7 @@ static int cmd_version(struct cli *c);
 static const struct verb verbs[] = {
 	{"mount", "[OPTION...] REF DIR", "Mount an image as a read-only directory.",
 	 OPTS_IMAGE | OPT(FOREGROUND) | OPT(READY_FD) | OPT(READ_TIMEOUT) | OPT(ALLOW_OTHER) |
-		 OPT(SUID) | OPT(DEV) | OPT(NOEXEC) | OPT(THREADS) | OPT(PREFETCH) |
+		 OPT(SUID) | OPT(DEV) | OPT(NOEXEC) | OPT(BACKEND) | OPT(THREADS) | OPT(PREFETCH) |
 		 OPT(BANDWIDTH) | OPT(LOG_FILE),
 	 2, 2, cmd_mount},
 	{"umount", "[-z] DIR...", "Unmount images.", OPTS_COMMON | OPT(LAZY), 1, -1, cmd_umount},

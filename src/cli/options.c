@@ -22,6 +22,8 @@ static const char *const platforms[] = {
 	"linux/ppc64le", "linux/s390x", "linux/riscv64", NULL};
 static const char *const kinds[] = {"none", "landmark", "order", "all", "list=", NULL};
 
+static const char *const backends[] = {"fuse", "kernel", "auto", NULL};
+
 static const struct option_info infos[OPT_COUNT] = {
 	[OPT_CACHE_DIR] = {"cache-dir", 0, "DIR", .env = true,
 			   .help = "where fetched data is kept"},
@@ -57,6 +59,8 @@ static const struct option_info infos[OPT_COUNT] = {
 	[OPT_SUID] = {"suid", 0, NULL, .help = "honour setuid bits and file capabilities (root)"},
 	[OPT_DEV] = {"dev", 0, NULL, .help = "let device nodes work (root)"},
 	[OPT_NOEXEC] = {"noexec", 0, NULL, .help = "let no program be run from it"},
+	[OPT_BACKEND] = {"backend", 0, "NAME", .env = true, .values = backends,
+			 .help = "fuse (default), kernel (EROFS; root), auto"},
 	[OPT_THREADS] = {"threads", 0, "N", .help = "threads that answer the kernel"},
 	[OPT_PREFETCH] = {"prefetch", 0, "KIND[,KIND...]", .env = true, .values = kinds,
 			  .help = "none, landmark, order, all, list=FILE (default landmark,order)"},

@@ -11,6 +11,14 @@
 #include "cache/reader.h"
 #include "image/erofs_read.h"
 
+/* What the kernel is to mount itself: see kernel_mount.h. All borrowed. */
+struct fs_kernel {
+	int image_fd;	       /* tree.erofs, on a disk */
+	const int *device_fds; /* per device: its file, whole and verified; -1: we serve it */
+	uint32_t n_devices;
+	const char *name; /* in the mount table */
+};
+
 struct fs_params {
 	const struct seam *seam;
 	const struct log *log;
@@ -34,7 +42,8 @@ struct fs_params {
 	/* Borrowed: who else holds the mount, and what the server before us left, which is then
 	 * served in place of a new mount. NULL: nobody. */
 	struct morsel_handover *handover;
-	const char *image_digest; /* for who comes after us */
+	const char *image_digest;	/* for who comes after us */
+	const struct fs_kernel *kernel; /* borrowed; NULL: we serve the files ourselves */
 };
 
 struct fs;
@@ -43,7 +52,9 @@ struct fs;
  * -EBUSY: an image is mounted there. p's strings may go afterwards, what it points to must stay
  * until fs_free(). */
 int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err);
-/* Calls ready() once the mount answers, that is when the kernel's INIT was served; then serves
+/* With p->kernel that is left to fs_serve(), which then fails with -ENOTSUP, without having called
+ * ready(), when the kernel does not want to.
+ * Calls ready() once the mount answers, that is when the kernel's INIT was served; then serves
  * until unmounted, fs_stop(), SIGTERM, SIGINT or SIGHUP. Unmounts, when that was not done by
  * others: what is in use is detached, what somebody else mounted on top is left alone. Once. 0, or
  * -errno. */

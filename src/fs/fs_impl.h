@@ -15,14 +15,16 @@ struct fs {
 	struct fs_params p; /* mountpoint and fsname are path and NULL here */
 	char path[PATH_MAX];
 	struct mount_info mount;
-	struct fuse_session *se; /* holds the /dev/fuse descriptor */
+	struct fuse_session *se; /* holds the /dev/fuse descriptor; NULL: the kernel needs none */
 	struct control_server *control;
 	int stop_fd;  /* eventfd: readable = end */
 	int watch_fd; /* eventfd: look at those who wait */
 	uint64_t used_blocks;
 	bool no_open, no_opendir; /* the kernel can do without */
-	bool taken_over;	  /* from a server that was killed */
-	bool replaying;		  /* replies go to init_reply */
+	bool mounted, closed;
+	int devices_dir; /* of devices_mount() until that has been used, or -1 */
+	bool taken_over; /* from a server that was killed */
+	bool replaying;	 /* replies go to init_reply */
 	uint8_t init_reply[128];
 	size_t init_reply_len;
 	atomic_bool ready_called;
@@ -37,12 +39,15 @@ struct fs {
 };
 
 extern const struct fuse_lowlevel_ops fs_ops;
+extern const struct fuse_lowlevel_ops fs_device_ops; /* devices.c: below a kernel mount */
 
 /* session.c. Makes a session that was taken over the successor of the one before, which needs to be
  * dead: > 0, it answers; 0: there is nothing to take over. */
 int fs_session_resume(struct fs *f, struct error *err);
 /* A request that is the kernel's INIT is kept for a successor; true: it has been answered. */
 bool fs_session_init_seen(struct fs *f, const struct fuse_buf *buf);
+/* Has the kernel mount the image, while other threads serve its devices. -ENOTSUP: it can't. */
+int fs_session_attach(struct fs *f, struct error *err);
 /* Ends the session and unmounts. Again: nothing. */
 void fs_session_close(struct fs *f);
 
@@ -57,8 +62,16 @@ static inline fuse_ino_t nid_to_ino(const struct erofs *fs, uint64_t nid)
 	return nid == fs->root_nid ? FUSE_ROOT_ID : nid == FUSE_ROOT_ID ? fs->root_nid : nid;
 }
 
+void fs_op_init(void *userdata, struct fuse_conn_info *conn);
+void fs_op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup);
+void fs_op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
+void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+#define FS_FOREVER 1e9 /* seconds: the image cannot change */
+
 /* Reads: ops_read.c */
 void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+/* Bytes of a device; what is past its end is not read. */
+void fs_device_read(struct fs *f, fuse_req_t req, uint32_t device, uint64_t off, size_t size);
 /* Gives up what dying tasks wait for. True: some wait, so call it again FS_WATCH_MS later; else
  * when watch_fd says so. */
 bool fs_watch(struct fs *f);

@@ -7,6 +7,7 @@
  */
 #include "fs/mount.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_opt.h>
@@ -20,6 +21,7 @@
 #include "fs/control.h"
 #include "fs/fusermount.h"
 #include "fs/handover.h"
+#include "fs/kernel_mount.h"
 
 #define LOCK_TRIES 500
 #define LOCK_PAUSE_NS (20 * NS_PER_MS)
@@ -145,13 +147,12 @@ static int user_mount(const struct fs_params *p, const char *path, struct error 
 	return r;
 }
 
-/* Larger read-ahead makes larger requests; only root may say so. */
-static void readahead_raise(dev_t dev)
+void mount_readahead_raise(const char *bdi)
 {
 	char path[80];
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(dev), minor(dev));
+	snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb", bdi);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
@@ -173,14 +174,35 @@ static int handover_announce(struct morsel_handover *h, const char *path, struct
 	return r < 0 ? error_set_errno(err, r, "can't reach the supervisor") : 0;
 }
 
-int mount_make(const struct fs_params *p, char path[static PATH_MAX], struct mount_info *ret,
-	       struct error *err)
+bool mount_newest_bdi(const char *prefix, unsigned long *ret)
+{
+	DIR *d = opendir("/sys/class/bdi");
+	struct dirent *e;
+	bool found = false;
+
+	while (d && (e = readdir(d))) {
+		unsigned long n;
+
+		if (strncmp(e->d_name, prefix, strlen(prefix)) != 0)
+			continue;
+		n = strtoul(e->d_name + strlen(prefix), NULL, 10);
+		*ret = found && *ret > n ? *ret : n;
+		found = true;
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
+int mount_make(const struct fs_params *p, int devices_dir, char path[static PATH_MAX],
+	       struct mount_info *ret, struct error *err)
 {
 	_cleanup_(closep) int lock = -1;
 	_cleanup_(closep) int fd = -1;
+	char bdi[32];
 	int r = mountpoint_check(p->mountpoint, path, err);
 
-	if (r >= 0)
+	if (r >= 0 && !p->kernel)
 		r = device_check(path, err);
 	if (r < 0)
 		return r;
@@ -190,9 +212,12 @@ int mount_make(const struct fs_params *p, char path[static PATH_MAX], struct mou
 	r = handover_announce(p->handover, path, err);
 	if (r < 0)
 		return r;
-	fd = mounts_itself() ? root_mount(p, path, err) : user_mount(p, path, err);
-	if (fd < 0)
-		return fd;
+	if (p->kernel)
+		r = kernel_mount(p, devices_dir, path, err);
+	else
+		r = fd = mounts_itself() ? root_mount(p, path, err) : user_mount(p, path, err);
+	if (r < 0)
+		return r;
 	r = mountinfo_lookup(path, ret);
 	if (r < 0)
 		mount_remove(path, true, NULL);
@@ -200,7 +225,10 @@ int mount_make(const struct fs_params *p, char path[static PATH_MAX], struct mou
 		r = -EBUSY;
 	if (r < 0)
 		return error_set_errno(err, r, "can't mount on %s: looking it up afterwards", path);
-	readahead_raise(ret->dev);
+	if (p->kernel)
+		return 0;
+	snprintf(bdi, sizeof(bdi), "%u:%u", major(ret->dev), minor(ret->dev));
+	mount_readahead_raise(bdi);
 	return steal_fd(&fd);
 }
 

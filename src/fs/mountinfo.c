@@ -28,10 +28,15 @@ static uid_t owner_parse(const char *options)
 	return o ? (uid_t)strtoul(o + strlen("user_id="), NULL, 10) : 0;
 }
 
+static bool ends_with(const char *text, size_t n, const char *end)
+{
+	return n >= strlen(end) && !memcmp(text + n - strlen(end), end, strlen(end));
+}
+
 /* "36 35 98:0 /root /mount/point opts tags... - type source superopts" */
 bool mountinfo_parse(char *line, char **ret_point, struct mount_info *ret)
 {
-	char *sep = strstr(line, " - "), *point, *end, *options;
+	char *sep = strstr(line, " - "), *point, *end, *options, *source;
 	unsigned major, minor;
 	int n = 0;
 
@@ -46,6 +51,9 @@ bool mountinfo_parse(char *line, char **ret_point, struct mount_info *ret)
 	options = strrchr(sep, ' ');
 	if (options && !strncmp(ret->type, "fuse", 4))
 		ret->owner = owner_parse(options);
+	source = strchr(sep + 3, ' ');
+	ret->kernel = !strcmp(ret->type, "erofs") && source &&
+		      ends_with(source + 1, strcspn(source + 1, " "), KERNEL_SOURCE_SUFFIX);
 	ret->dev = makedev(major, minor);
 	*end = 0;
 	octal_unescape(point + 1);
@@ -77,7 +85,24 @@ int mountinfo_lookup(const char *dir, struct mount_info *ret)
 
 bool mountinfo_is_ours(const struct mount_info *m)
 {
-	return !strcmp(m->type, "fuse.morsel");
+	return m->kernel || !strcmp(m->type, "fuse.morsel");
+}
+
+bool mountinfo_is_mounted(const struct mount_info *m)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	_cleanup_(freep) char *line = NULL;
+	struct mount_info other;
+	bool found = false;
+	size_t cap = 0;
+	char *point;
+
+	while (f && !found && getline(&line, &cap, f) > 0)
+		found = mountinfo_parse(line, &point, &other) && other.id == m->id &&
+			other.dev == m->dev;
+	if (f)
+		fclose(f);
+	return found || !f;
 }
 
 int path_resolve(const char *dir, char ret[static PATH_MAX], struct error *err)

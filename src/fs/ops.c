@@ -11,8 +11,6 @@
 
 #include "fs/fs_impl.h"
 
-#define FOREVER 1e9 /* seconds: the image cannot change */
-
 static struct fs *fs_of(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
@@ -46,12 +44,12 @@ static void entry_fill(const struct fs *f, const struct erofs_inode *ino,
 {
 	*e = (struct fuse_entry_param){.ino = nid_to_ino(f->p.image, ino->nid),
 				       .generation = 1,
-				       .attr_timeout = FOREVER,
-				       .entry_timeout = FOREVER};
+				       .attr_timeout = FS_FOREVER,
+				       .entry_timeout = FS_FOREVER};
 	stat_fill(f, ino, &e->attr);
 }
 
-static void op_init(void *userdata, struct fuse_conn_info *conn)
+void fs_op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct fs *f = userdata;
 
@@ -74,7 +72,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *f = fs_of(req);
-	struct fuse_entry_param e = {.entry_timeout = FOREVER};
+	struct fuse_entry_param e = {.entry_timeout = FS_FOREVER};
 	struct erofs_inode dir, ino;
 	uint64_t nid;
 	int r = erofs_inode_get(f->p.image, ino_to_nid(f->p.image, parent), &dir);
@@ -102,12 +100,12 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	fuse_reply_entry(req, &e);
 }
 
-static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
+void fs_op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
 	fuse_reply_none(req);
 }
 
-static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+void fs_op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
 	fuse_reply_none(req);
 }
@@ -124,7 +122,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		return;
 	}
 	stat_fill(f, &inode, &st);
-	fuse_reply_attr(req, &st, FOREVER);
+	fuse_reply_attr(req, &st, FS_FOREVER);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -212,7 +210,7 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 
 /* Once answered ENOSYS, the kernel opens files and directories by itself, and keeps what it has
  * cached. One that does not know how gets an ordinary answer. */
-static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *f = fs_of(req);
 
@@ -331,13 +329,13 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 }
 
 const struct fuse_lowlevel_ops fs_ops = {
-	.init = op_init,
+	.init = fs_op_init,
 	.lookup = op_lookup,
-	.forget = op_forget,
-	.forget_multi = op_forget_multi,
+	.forget = fs_op_forget,
+	.forget_multi = fs_op_forget_multi,
 	.getattr = op_getattr,
 	.readlink = op_readlink,
-	.open = op_open,
+	.open = fs_op_open,
 	.opendir = op_opendir,
 	.read = fs_op_read,
 	.readdir = op_readdir,

@@ -170,6 +170,11 @@ static void zeros_reply(struct fs *f, fuse_req_t req, uint64_t len)
 	fs_request_note((uint32_t)len, TRACE_READ_HOLE, 0);
 }
 
+void fs_device_read(struct fs *f, fuse_req_t req, uint32_t device, uint64_t off, size_t size)
+{
+	read_range(f, req, device, off, (uint32_t)min_u64(size, FS_READ_MAX));
+}
+
 void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct fs *f = fuse_req_userdata(req);

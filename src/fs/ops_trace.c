@@ -77,7 +77,7 @@ void fs_request_done(struct fs *f, const struct fs_request *rq, uint32_t deliver
 		.flags = rq->flags,
 		.code = rq->opcode,
 		.image = f->p.access ? access_id(f->p.access) : 0,
-		.fuse = {.ino = ino_to_nid(f->p.image, rq->ino),
+		.fuse = {.ino = f->p.kernel ? 0 : ino_to_nid(f->p.image, rq->ino),
 			 .off = rq->off,
 			 .size = rq->size,
 			 .delivered = delivered,

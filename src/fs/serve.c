@@ -9,6 +9,7 @@
  * The calling thread waits for signals, for fs_stop(), and watches those who wait for data.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
 #include <signal.h>
@@ -146,7 +147,8 @@ static void *serve_thread(void *arg)
 		fs_request_end(s->f);
 		atomic_store_explicit(&s->f->last_ns, seam->monotonic_ns(seam),
 				      memory_order_relaxed);
-		ready_call(s->f); /* the first request is INIT: now the mount answers */
+		if (!s->f->p.kernel) /* the first request is INIT: now the mount answers */
+			ready_call(s->f);
 	}
 	lead_hand_over(s, &leading);
 	free(buf.mem);
@@ -154,21 +156,31 @@ static void *serve_thread(void *arg)
 	return NULL;
 }
 
+/* Nobody tells of the end of a mount that has no devices of ours: the mount table does. */
+static int mount_table_open(const struct fs *f)
+{
+	return f->se ? -1 : open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+}
+
 /* Until a signal (-1: none counts), fs_stop(), cancel_fd, the end of the mount or of the
  * supervisor, which never says anything. */
 static void signals_wait(struct fs *f, int signal_fd)
 {
-	struct pollfd fds[5] = {{.fd = signal_fd, .events = POLLIN},
+	_cleanup_(closep) int table_fd = mount_table_open(f);
+	struct pollfd fds[6] = {{.fd = signal_fd, .events = POLLIN},
 				{.fd = f->stop_fd, .events = POLLIN},
 				{.fd = f->p.cancel_fd ? f->p.cancel_fd : -1, .events = POLLIN},
 				{.fd = f->p.handover ? f->p.handover->socket_fd : -1},
-				{.fd = f->watch_fd, .events = POLLIN}};
+				{.fd = f->watch_fd, .events = POLLIN},
+				{.fd = table_fd, .events = POLLPRI}};
 	bool watching = false;
 
 	while (!fds[0].revents && !fds[1].revents && !fds[2].revents && !fds[3].revents) {
 		uint64_t n;
 
-		if (poll(fds, 5, watching ? FS_WATCH_MS : -1) < 0 && errno != EINTR)
+		if (table_fd >= 0 && !mountinfo_is_mounted(&f->mount))
+			return;
+		if (poll(fds, 6, watching ? FS_WATCH_MS : -1) < 0 && errno != EINTR)
 			return;
 		if (fds[4].revents && read(f->watch_fd, &n, sizeof(n)) < 0)
 			errno = 0;
@@ -178,16 +190,32 @@ static void signals_wait(struct fs *f, int signal_fd)
 		log_write(f->p.log, LOG_WARN, "%s: the supervisor was killed; unmounting", f->path);
 }
 
-static int threads_run(struct serve *s, unsigned n, int signal_fd)
+/* The threads serve the devices by now: the kernel opens them. */
+static int kernel_attach(struct fs *f, struct error *err)
+{
+	int r = f->p.kernel && !f->taken_over ? fs_session_attach(f, err) : 0;
+
+	if (r >= 0 && f->p.kernel)
+		ready_call(f);
+	return r;
+}
+
+static int threads_run(struct serve *s, unsigned n, int signal_fd, struct error *err)
 {
 	pthread_t threads[THREADS_MAX];
 	unsigned started = 0;
+	int r = 0;
 
-	while (started < n && thread_start(&threads[started], "morsel-fuse", serve_thread, s) == 0)
+	while (s->f->se && started < n &&
+	       thread_start(&threads[started], "morsel-fuse", serve_thread, s) == 0)
 		started++;
-	if (started)
+	if (s->f->se && !started)
+		r = -EAGAIN;
+	if (r >= 0)
+		r = kernel_attach(s->f, err);
+	if (r >= 0)
 		signals_wait(s->f, signal_fd);
-	serve_end(s, started ? 0 : -EAGAIN);
+	serve_end(s, r);
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(threads[i], NULL);
 	return s->result;
@@ -250,7 +278,7 @@ int fs_serve(struct fs *f, void (*ready)(void *userdata), void *userdata, struct
 		r = 0;
 	}
 	if (r >= 0)
-		r = threads_run(&s, n > THREADS_MAX ? THREADS_MAX : n, signal_fd);
+		r = threads_run(&s, n > THREADS_MAX ? THREADS_MAX : n, signal_fd, err);
 	parked_end(f);
 	fs_session_close(f);
 	control_stop(f->control); /* last: its end tells who waits that we are gone */

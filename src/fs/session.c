@@ -15,6 +15,7 @@
 
 #include "fs/fs_impl.h"
 #include "fs/handover.h"
+#include "fs/kernel_mount.h"
 
 #define NOTIFY_RESEND 7 /* Linux 6.9; newer than Debian's header */
 
@@ -67,7 +68,7 @@ static int session_open(struct fs *f, int fd)
 
 	snprintf(max_read, sizeof(max_read), "max_read=%u", FS_READ_MAX);
 	fuse_set_log_func(fuse_log_drop);
-	f->se = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), f);
+	f->se = fuse_session_new(&args, f->p.kernel ? &fs_device_ops : &fs_ops, sizeof(fs_ops), f);
 	fuse_opt_free_args(&args);
 	if (f->se && !fuse_session_custom_io(f->se, &io, fd) &&
 	    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) >= 0)
@@ -94,11 +95,16 @@ void fs_session_close(struct fs *f)
 	bool gone;
 	int r;
 
-	if (!f->se)
+	if (f->closed)
 		return;
-	gone = session_is_gone(f);
-	fuse_session_destroy(f->se);
+	f->closed = true;
+	gone = !f->mounted ||
+	       (f->p.kernel ? !mountinfo_is_mounted(&f->mount) : f->se && session_is_gone(f));
+	if (f->se)
+		fuse_session_destroy(f->se);
 	f->se = NULL;
+	closep(&f->devices_dir);
+	f->devices_dir = -1;
 	if (gone || mountinfo_lookup(f->path, &m) < 0)
 		return;
 	if (m.dev != f->mount.dev || m.id != f->mount.id) {
@@ -153,6 +159,8 @@ int fs_session_resume(struct fs *f, struct error *err)
 
 	if (!f->taken_over)
 		return 0;
+	if (!f->se)
+		return 1;
 	if (h->s.init_len) {
 		init.mem = (void *)h->s.init;
 		init.size = h->s.init_len;
@@ -181,30 +189,20 @@ static uint64_t device_blocks(const struct erofs *image)
 	return sum;
 }
 
-static int mount_new(struct fs *f, const struct fs_params *p, struct error *err)
+/* For who comes after us. */
+static int handover_mounted(struct fs *f, int fuse_fd, struct error *err)
 {
-	struct morsel_handover *h = p->handover;
-	int fd = mount_make(p, f->path, &f->mount, err), r;
+	struct morsel_handover *h = f->p.handover;
+	int r = 0;
 
-	if (fd < 0 || !h)
-		return fd;
+	f->mounted = true;
+	if (!h)
+		return 0;
 	h->s.mounted = true;
+	h->s.kernel = f->p.kernel;
 	h->s.mount = f->mount;
-	snprintf(h->s.image, sizeof(h->s.image), "%s", p->image_digest);
-	r = handover_tell(h, fd, -1);
-	if (r >= 0)
-		return fd;
-	close(fd);
-	mount_remove(f->path, true, NULL);
-	return error_set_errno(err, r, "can't reach the supervisor");
-}
-
-static int mount_take_over(struct fs *f, struct morsel_handover *h)
-{
-	strcpy(f->path, h->s.path);
-	f->mount = h->s.mount;
-	f->taken_over = true;
-	return steal_fd(&h->fuse_fd);
+	r = handover_tell(h, fuse_fd, -1);
+	return r < 0 ? error_set_errno(err, r, "can't reach the supervisor") : 0;
 }
 
 static int control_open(struct fs *f, struct error *err)
@@ -227,11 +225,74 @@ static int control_open(struct fs *f, struct error *err)
 	return r < 0 ? r : control_start(&f->p, &s, &f->control, err);
 }
 
+/* *ret_fd: of a mount of ours, of the devices of the kernel's, or -1: it needs none of us. */
+static int descriptor_take_over(struct fs *f, struct morsel_handover *h, int *ret_fd)
+{
+	strcpy(f->path, h->s.path);
+	f->mount = h->s.mount;
+	f->taken_over = f->mounted = true;
+	*ret_fd = steal_fd(&h->fuse_fd);
+	return 0;
+}
+
+static bool needs_devices(const struct fs_kernel *k)
+{
+	for (uint32_t i = 0; i < k->n_devices; i++)
+		if (k->device_fds[i] < 0)
+			return true;
+	return false;
+}
+
+static int descriptor_new(struct fs *f, const struct fs_params *p, int *ret_fd, struct error *err)
+{
+	struct morsel_handover *h = p->handover;
+	int r;
+
+	if (h) {
+		h->s = (struct handover_state){0};
+		snprintf(h->s.image, sizeof(h->s.image), "%s", p->image_digest);
+	}
+	*ret_fd = -1;
+	if (!p->kernel) {
+		r = mount_make(p, -1, f->path, &f->mount, err);
+		if (r < 0)
+			return r;
+		*ret_fd = r;
+		return handover_mounted(f, r, err);
+	}
+	if ((size_t)snprintf(f->path, sizeof(f->path), "%s", p->mountpoint) >= sizeof(f->path))
+		return error_set_errno(err, -ENAMETOOLONG, "can't mount on %s", p->mountpoint);
+	if (!needs_devices(p->kernel))
+		return 0;
+	r = devices_mount(&f->devices_dir, err);
+	if (r < 0)
+		return r;
+	*ret_fd = r;
+	return h ? handover_tell(h, r, -1) : 0;
+}
+
+int fs_session_attach(struct fs *f, struct error *err)
+{
+	struct fs_params p = f->p;
+	char want[PATH_MAX];
+	int r;
+
+	strcpy(want, f->path);
+	p.mountpoint = want;
+	r = mount_make(&p, f->devices_dir, f->path, &f->mount, err);
+	closep(&f->devices_dir); /* its files are open in the kernel now, and keep it */
+	f->devices_dir = -1;
+	if (r >= 0)
+		r = handover_mounted(f, -1, err);
+	return r < 0 ? r : control_open(f, err);
+}
+
 static int fs_prepare(struct fs *f, const struct fs_params *p, struct error *err)
 {
 	f->p = *p;
 	f->p.mountpoint = f->path;
 	f->p.fsname = f->p.image_digest = NULL;
+	f->devices_dir = -1;
 	f->used_blocks = p->used_bytes ? p->used_bytes / 4096 : device_blocks(p->image);
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->all_answered, NULL);
@@ -245,20 +306,21 @@ static int fs_prepare(struct fs *f, const struct fs_params *p, struct error *err
 int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err)
 {
 	_cleanup_(fs_freep) struct fs *f = calloc(1, sizeof(*f));
-	int fd, r = f ? fs_prepare(f, p, err) : -ENOMEM;
+	int fd = -1, r = f ? fs_prepare(f, p, err) : -ENOMEM;
 
 	if (r < 0)
 		return r;
-	fd = p->handover && p->handover->s.mounted ? mount_take_over(f, p->handover)
-						   : mount_new(f, p, err);
-	if (fd < 0)
-		return fd;
-	r = session_open(f, fd);
-	if (r < 0 && !f->se)
-		mount_remove(f->path, true, NULL);
+	r = p->handover && p->handover->s.mounted ? descriptor_take_over(f, p->handover, &fd)
+						  : descriptor_new(f, p, &fd, err);
+	if (r < 0) {
+		closep(&fd);
+		return r;
+	}
+	r = fd < 0 ? 0 : session_open(f, fd);
 	if (r < 0)
 		return error_set(err, r, "can't set up a FUSE session");
-	r = control_open(f, err);
+	if (f->mounted) /* else the kernel's mount is still to come */
+		r = control_open(f, err);
 	if (r < 0)
 		return r;
 	*ret = steal_ptr(f);

@@ -415,3 +415,26 @@ int erofs_listxattr(const struct erofs *fs, const struct erofs_inode *ino, char 
 	*ret_len = len;
 	return 0;
 }
+
+bool erofs_may_have_xattr(const struct erofs *fs, const char *name, bool prefix)
+{
+	const struct erofs_prefix *p = NULL;
+	const uint8_t *at = fs->bytes, *end = fs->bytes + fs->len;
+	size_t n;
+
+	for (size_t i = 0; i < ARRAY_SIZE(erofs_prefixes); i++)
+		if (!strncmp(name, erofs_prefixes[i].text, erofs_prefixes[i].len) &&
+		    (!p || erofs_prefixes[i].len > p->len))
+			p = &erofs_prefixes[i];
+	if (!p || !fs->has_xattrs)
+		return false;
+	name += p->len;
+	n = strlen(name);
+	while ((at = memmem(at, (size_t)(end - at), name, n))) {
+		if (at - fs->bytes >= XATTR_ENTRY && at[1 - (int)XATTR_ENTRY] == p->index &&
+		    (prefix ? at[-(int)XATTR_ENTRY] >= n : at[-(int)XATTR_ENTRY] == n))
+			return true;
+		at++;
+	}
+	return false;
+}

@@ -80,4 +80,8 @@ int erofs_getxattr(const struct erofs *fs, const struct erofs_inode *ino, const 
 int erofs_listxattr(const struct erofs *fs, const struct erofs_inode *ino, char *list, size_t size,
 		    size_t *ret_len);
 
+/* Whether some inode may have an extended attribute whose full name is, or with `prefix` begins
+ * with, this one. One look over the bytes: true is a guess, false is not. */
+bool erofs_may_have_xattr(const struct erofs *fs, const char *name, bool prefix);
+
 #endif

@@ -4,6 +4,7 @@
 #include "cache/prefetch_run.h"
 #include "fs/fs.h"
 #include "fs/handover.h"
+#include "lib/backend.h"
 #include "lib/prefetch_list.h"
 #include "lib/report.h"
 #include "prof/op.h"
@@ -13,7 +14,9 @@ void morsel_mount_options_init(struct morsel_mount_options *o)
 	*o = (struct morsel_mount_options){.size = sizeof(*o)};
 }
 
-static json_t *layer_report(const struct morsel_image *img, uint32_t i)
+/* kernel: NULL, or what the kernel has mounted. */
+static json_t *layer_report(const struct morsel_image *img, uint32_t i,
+			    const struct fs_kernel *kernel)
 {
 	const struct image_layer *l = &img->layers[i];
 	json_t *o = report_layer_descriptor(l->desc);
@@ -26,6 +29,9 @@ static json_t *layer_report(const struct morsel_image *img, uint32_t i)
 			    json_integer((json_int_t)layer_present_bytes(l->layer)));
 	json_object_set_new(o, "total_bytes",
 			    json_integer((json_int_t)layer_tables(l->layer)->header.device_bytes));
+	if (kernel)
+		json_object_set_new(o, "device",
+				    json_string(kernel->device_fds[i] < 0 ? "served" : "file"));
 	report_counters(o, &img->per_layer[i]);
 	return o;
 }
@@ -51,6 +57,7 @@ struct mount_context {
 	struct morsel_image *img;
 	const char *dir;
 	const struct morsel_handover *handover; /* NULL: no supervisor */
+	const struct fs_kernel *kernel;		/* NULL: FUSE */
 };
 
 static void supervision_report(json_t *o, const struct morsel_handover *h)
@@ -75,7 +82,7 @@ static char *mount_report(void *userdata, const char *request)
 	json_object_set_new(o, "reference", json_string(img->rv.ref->text));
 	json_object_set_new(o, "digest", json_string(img->digest));
 	json_object_set_new(o, "mountpoint", json_string(mc->dir));
-	json_object_set_new(o, "backend", json_string("fuse"));
+	json_object_set_new(o, "backend", json_string(mc->kernel ? "kernel" : "fuse"));
 	json_object_set_new(o, "pid", json_integer(getpid()));
 	supervision_report(o, mc->handover);
 	json_object_set_new(o, "inodes", json_integer((json_int_t)img->fs.inode_count));
@@ -94,7 +101,7 @@ static char *mount_report(void *userdata, const char *request)
 	reader_last_error(img->reader, why, sizeof(why));
 	json_object_set_new(o, "last_error", why[0] ? json_string(why) : json_null());
 	for (uint32_t i = 0; i < img->rv.manifest->n_layers; i++)
-		json_array_append_new(layers, layer_report(img, i));
+		json_array_append_new(layers, layer_report(img, i, mc->kernel));
 	json_object_set_new(o, "layers", layers);
 	return report_text(o);
 }
@@ -120,22 +127,87 @@ static int mount_prefetch(struct morsel_image *img, const struct morsel_mount_op
 	return prefetch_start(img->reader, img->m->cache, &p, ret);
 }
 
+struct mount_run {
+	struct morsel_image *img;
+	struct morsel_mount_options o;
+	struct fs_params p;
+	struct order list;
+	struct backend backend;
+	struct mount_context context;
+};
+
+static int list_load(struct mount_run *mr, struct error *err)
+{
+	struct error why = ERROR_INIT;
+	int r = mr->o.prefetch_list
+			? prefetch_list_read(mr->img, mr->o.prefetch_list, &mr->list, &why)
+			: 0;
+
+	if (r >= 0)
+		return 0;
+	if (!mr->o.handover || !mr->o.handover->s.mounted)
+		return error_set(err, r, "%s", why.text);
+	log_write(&mr->img->m->log, LOG_WARN, "%s",
+		  why.text); /* no reason to end what is mounted */
+	return 0;
+}
+
+static int run_once(struct mount_run *mr, const struct fs_kernel *kernel, struct error *err)
+{
+	_cleanup_(prefetch_endp) struct prefetch *prefetch = NULL;
+	_cleanup_(fs_freep) struct fs *fs = NULL;
+	int r;
+
+	mr->p.kernel = mr->context.kernel = kernel;
+	r = fs_mount(&mr->p, &fs, err);
+	if (r >= 0)
+		r = mount_prefetch(mr->img, &mr->o, &mr->list, &prefetch);
+	if (r >= 0)
+		r = fs_serve(fs, mr->o.ready ? mr->o.ready : ready_ignore, mr->o.userdata, err);
+	return r;
+}
+
+static bool wants_kernel(const struct morsel_mount_options *o)
+{
+	if (o->handover && o->handover->s.mounted)
+		return o->handover->s.kernel;
+	/* The kernel lets everybody look: nobody is asked who has not asked for that. */
+	return o->backend == MORSEL_BACKEND_KERNEL ||
+	       (o->backend == MORSEL_BACKEND_AUTO && o->allow_other);
+}
+
+static int run(struct mount_run *mr, struct error *err)
+{
+	struct error why = ERROR_INIT;
+	int r;
+
+	if (!wants_kernel(&mr->o))
+		return run_once(mr, NULL, err);
+	r = backend_prepare(mr->img, &mr->o, &mr->backend, &why);
+	if (r >= 0)
+		r = run_once(mr, &mr->backend.kernel, &why);
+	if (r == -ENOTSUP && mr->o.backend == MORSEL_BACKEND_AUTO) {
+		log_write(&mr->img->m->log, LOG_INFO, "%s", why.text);
+		return run_once(mr, NULL, err);
+	}
+	if (r < 0 && why.code)
+		return error_set(err, r, "%s", why.text);
+	return r;
+}
+
 int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_mount_options *o,
 		 struct morsel_error *ret_err)
 {
-	_cleanup_(order_fini) struct order list = ORDER_INIT;
-	_cleanup_(prefetch_endp) struct prefetch *prefetch = NULL;
-	_cleanup_(fs_freep) struct fs *fs = NULL;
-	struct morsel_mount_options own;
-	struct mount_context mc = {.img = img, .dir = dir, .handover = o ? o->handover : NULL};
+	struct mount_run mr = {.img = img, .list = ORDER_INIT, .context = {.img = img, .dir = dir}};
+	struct morsel_mount_options *own = &mr.o;
 	struct error err = ERROR_INIT;
-	struct fs_params p;
 	int r;
 
-	morsel_mount_options_init(&own);
-	if (o && o->size <= sizeof(own))
-		memcpy(&own, o, o->size);
-	p = (struct fs_params){
+	morsel_mount_options_init(own);
+	if (o && o->size <= sizeof(*own))
+		memcpy(own, o, o->size);
+	mr.context.handover = own->handover;
+	mr.p = (struct fs_params){
 		.seam = img->m->seam,
 		.log = &img->m->log,
 		.image = &img->fs,
@@ -145,34 +217,27 @@ int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_
 		.image_label = prof_intern(img->rv.ref->text),
 		.mountpoint = dir,
 		.fsname = img->rv.ref->text,
-		.allow_other = own.allow_other,
-		.suid = own.suid,
-		.dev = own.dev,
-		.noexec = own.noexec,
-		.threads = own.threads,
+		.allow_other = own->allow_other,
+		.suid = own->suid,
+		.dev = own->dev,
+		.noexec = own->noexec,
+		.threads = own->threads,
 		.control = mount_report,
-		.control_userdata = &mc,
+		.control_userdata = &mr.context,
 		.cancel_fd = img->m->cancel_fd,
-		.no_signals = own.no_signals,
-		.handover = own.handover,
+		.no_signals = own->no_signals,
+		.handover = own->handover,
 		.image_digest = img->digest,
 	};
 	r = context_check(img->m, &err);
-	if (r >= 0 && own.prefetch_list)
-		r = prefetch_list_read(img, own.prefetch_list, &list, &err);
-	if (r < 0 && own.handover && own.handover->s.mounted) {
-		log_write(&img->m->log, LOG_WARN, "%s", err.text); /* a wish is no reason to end */
-		err = ERROR_INIT;
-		r = context_check(img->m, &err);
-	}
 	if (r >= 0)
-		r = fs_mount(&p, &fs, &err);
+		r = list_load(&mr, &err);
 	if (r >= 0)
-		r = mount_prefetch(img, &own, &list, &prefetch);
-	if (r >= 0)
-		r = fs_serve(fs, own.ready ? own.ready : ready_ignore, own.userdata, &err);
+		r = run(&mr, &err);
 	if (r >= 0)
 		r = context_check(img->m, &err);
+	backend_fini(&mr.backend);
+	order_fini(&mr.list);
 	return error_publish(r, &err, ret_err);
 }
 

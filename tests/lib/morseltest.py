@@ -159,6 +159,8 @@ class Case:
             "UBSAN_OPTIONS": f"log_path={directory}/sanitizer:halt_on_error=1:print_stacktrace=1",
             "TSAN_OPTIONS": f"log_path={directory}/sanitizer:exitcode=99:halt_on_error=0",
         }
+        if "MORSEL_BACKEND" in os.environ:  # to run cases of mounts by the kernel too
+            self.env["MORSEL_BACKEND"] = os.environ["MORSEL_BACKEND"]
 
     # -- talking
 
