@@ -85,6 +85,13 @@ const void *intern_get(const struct intern *t, size_t id, size_t *ret_len)
 	return t->entries[id].bytes;
 }
 
+void *intern_beside(const struct intern *t, void *array, size_t each)
+{
+	if (t->n & (t->n - 1)) /* grows at powers of two */
+		return array;
+	return reallocarray(array, t->n ? 2 * t->n : 1, each);
+}
+
 void intern_fini(struct intern *t)
 {
 	for (size_t i = 0; i < t->n; i++)

@@ -22,6 +22,9 @@ struct intern {
 int64_t intern_id(struct intern *t, const void *bytes, size_t len);
 /* The bytes of a number that was given out; borrowed, aligned for any type. */
 const void *intern_get(const struct intern *t, size_t id, size_t *ret_len);
+/* An array that runs beside the numbers, with room for one more: the array itself, or NULL and it
+ * is left as it was. each: bytes of one element. */
+void *intern_beside(const struct intern *t, void *array, size_t each);
 void intern_fini(struct intern *t);
 
 #endif

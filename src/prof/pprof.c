@@ -247,23 +247,21 @@ uint64_t pprof_frame(struct pprof *p, uint64_t mapping_id, const char *name,
 {
 	struct pprof_line line = {.function = name, .system_name = system_name, .file = file};
 	uint64_t key[2] = {mapping_id, function_id(p, &line)};
+	uint64_t *ids = intern_beside(&p->frames, p->frame_ids, sizeof(*ids));
 	size_t n = p->frames.n;
-	int64_t id = intern_id(&p->frames, key, sizeof(key));
+	int64_t id = -ENOMEM;
 
-	if (id >= 0 && p->frames.n > n) {
-		uint64_t *ids = p->frame_ids;
-
-		if (!(n & (n - 1))) /* room for the next power of two */
-			ids = reallocarray(ids, n ? 2 * n : 1, sizeof(*ids));
-		if (!ids) {
-			note(p, -ENOMEM);
-			return 0;
-		}
+	if (ids) {
 		p->frame_ids = ids;
-		ids[id] = pprof_location(p, mapping_id, 0, &line, 1);
+		id = intern_id(&p->frames, key, sizeof(key));
 	}
-	note(p, id);
-	return p->error ? 0 : p->frame_ids[id];
+	if (id < 0) {
+		note(p, id);
+		return 0;
+	}
+	if (p->frames.n > n)
+		ids[id] = pprof_location(p, mapping_id, 0, &line, 1);
+	return ids[id];
 }
 
 void pprof_mapping(struct pprof *p, const struct pprof_mapping *m)

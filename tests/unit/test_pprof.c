@@ -195,14 +195,6 @@ static void nothing_recorded(void **state)
 	assert_non_null(strstr(top, "Type: wait"));
 }
 
-static int need_go(void **state)
-{
-	if (raw_possible())
-		return 0;
-	skip();
-	return 0;
-}
-
 static void numbers_for_bytes(void **state)
 {
 	_cleanup_(intern_fini) struct intern t = INTERN_INIT;
@@ -220,12 +212,9 @@ static void numbers_for_bytes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(numbers_for_bytes),
-		cmocka_unit_test_setup(names_as_frames, need_go),
-		cmocka_unit_test_setup(addresses, need_go),
-		cmocka_unit_test_setup(text_of_strangers, need_go),
-		cmocka_unit_test_setup(as_it_went_in, need_go),
-		cmocka_unit_test_setup(nothing_recorded, need_go),
+		cmocka_unit_test(numbers_for_bytes), cmocka_unit_test(names_as_frames),
+		cmocka_unit_test(addresses),	     cmocka_unit_test(text_of_strangers),
+		cmocka_unit_test(as_it_went_in),     cmocka_unit_test(nothing_recorded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
