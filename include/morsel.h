@@ -427,6 +427,76 @@ MORSEL_API int morsel_umount(const char *dir, bool lazy, struct morsel_error *er
  * -ENOTCONN: its server is dead; -ETIMEDOUT: it does not answer for 5 s. */
 MORSEL_API int morsel_mount_stat(const char *dir, char **ret_json, struct morsel_error *err);
 
+/* ---- pushing -------------------------------------------------------------------------------- */
+
+/** One directory that becomes one layer. */
+struct morsel_push_layer {
+	const char *dir;
+	const char *prefix; /**< where in the image its contents are: "opt/app"; NULL or "": at the
+			       root */
+};
+
+/** How an image is made. Lists end with NULL; NULL = nothing of the kind, or what a base says. */
+struct morsel_push_options {
+	size_t size; /**< of this struct; set by morsel_push_options_init() */
+	/** "estargz" (NULL), "zstd:chunked", "gzip", "zstd", "none" */
+	const char *compression;
+	int level;	     /**< 0 = the compression's default */
+	uint32_t chunk_size; /**< bytes that can be fetched alone; 0 = 1 MiB */
+	const char *base;    /**< a reference: the image below the layers */
+	/** A JSON array of strings, or words separated by blanks, quoted as for a shell. An
+	 * entrypoint without a cmd drops the base's cmd. */
+	const char *entrypoint, *cmd;
+	const char *const *env;		/**< "NAME=VALUE" */
+	const char *const *labels;	/**< "KEY=VALUE" */
+	const char *const *annotations; /**< "KEY=VALUE", of the manifest */
+	const char *workdir, *user, *author;
+	const char *artifact_type;   /**< an OCI artifact of this media type instead of an image */
+	const char *owner;	     /**< "UID[:GID]" of all files; NULL = the files' own */
+	const char *const *excludes; /**< patterns of .dockerignore's grammar */
+	/** NULL: ".dockerignore" in each directory, where there is one; "": none */
+	const char *ignore_file;
+	/** Files with a path a line, or access profiles: what comes first and is prefetched */
+	const char *const *prioritize;
+	bool allow_changed; /**< a file that changes while it is read is no error */
+	bool has_epoch;	    /**< SOURCE_DATE_EPOCH: newer times become this, as does "created" */
+	int64_t epoch_s;
+	unsigned jobs;	  /**< blobs on their way at once; 0 = 4 */
+	unsigned threads; /**< that compress; 0 = one a CPU */
+};
+
+MORSEL_API void morsel_push_options_init(struct morsel_push_options *o);
+/**
+ * Makes an image of directories and sends it to a registry, or to an OCI layout directory. Layers
+ * are compressed while they are sent; the tag moves last, when all blobs are confirmed: it has
+ * moved when, and only when, 0 is returned (but for -EBUSY: it names what somebody else pushed at
+ * the same time). The same trees and options give the same digest everywhere.
+ *
+ * The context's platform is the image's. Blocks; the progress callback is called from here.
+ *
+ * @param layers    n of them, the lowest first
+ * @param ref       where to: "[docker://][host[:port]/]path[:tag]" or "oci:DIR[:NAME]"
+ * @param o         from morsel_push_options_init(), or NULL
+ * @param ret_json  one JSON object, see morsel-push(1), for free(3)
+ * @return 0; -EINVAL; -ENOENT, -EACCES and others for what can't be read; -ESTALE: a file changed
+ *         while it was read; -EACCES and network errors from the registry; -EPERM: it leads
+ *         elsewhere; -EPROTO: it does not have what it said it stored; -ECANCELED
+ */
+MORSEL_API int morsel_push(struct morsel *m, const struct morsel_push_layer *layers, size_t n,
+			   const char *ref, const struct morsel_push_options *o, char **ret_json,
+			   struct morsel_error *err);
+/**
+ * Copies an image, or an index with all its images, unchanged: same bytes, same digest.
+ *
+ * @param from  any reference, above all "oci:DIR[:NAME]"
+ * @param ref   as for morsel_push()
+ * @param o     jobs counts, the rest does not; or NULL
+ * @return as morsel_push(); -EBADMSG: a blob is corrupt where it comes from
+ */
+MORSEL_API int morsel_push_image(struct morsel *m, const char *from, const char *ref,
+				 const struct morsel_push_options *o, char **ret_json,
+				 struct morsel_error *err);
+
 /* ---- the cache ------------------------------------------------------------------------------ */
 
 /* All of these are safe while other processes use the cache. JSON is for free(3). */

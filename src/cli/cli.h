@@ -53,6 +53,26 @@ enum option_id { /* in the order of the table in options.c */
 		 OPT_EXCLUDE,
 		 OPT_STRIP_PREFIX,
 		 OPT_OVERWRITE,
+		 OPT_COMPRESSION,
+		 OPT_LEVEL,
+		 OPT_CHUNK_SIZE,
+		 OPT_LAYER,
+		 OPT_BASE,
+		 OPT_ENTRYPOINT,
+		 OPT_CMD,
+		 OPT_ENV,
+		 OPT_WORKDIR,
+		 OPT_USER,
+		 OPT_LABEL,
+		 OPT_ANNOTATION,
+		 OPT_AUTHOR,
+		 OPT_ARTIFACT_TYPE,
+		 OPT_OWNER,
+		 OPT_IGNORE_FILE,
+		 OPT_PRIORITIZE,
+		 OPT_ALLOW_CHANGED,
+		 OPT_DIGEST_FILE,
+		 OPT_JOBS,
 		 OPT_HELP,
 		 OPT_COUNT,
 };
@@ -103,6 +123,7 @@ int cmd_stat(struct cli *c);
 int cmd_ls(struct cli *c);
 int cmd_cat(struct cli *c);
 int cmd_cp(struct cli *c);
+int cmd_push(struct cli *c);
 int cmd_tags(struct cli *c);
 int cmd_pull(struct cli *c);
 int cmd_inspect(struct cli *c);

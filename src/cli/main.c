@@ -10,6 +10,7 @@
  *   cache     bytes kept and verified; single flight, fetching, eviction
  *   fs        answers the kernel
  *   lib       the facade behind morsel.h
+ *   transfer  images on their way: layers made, blobs sent
  *   cli       this folder, which uses morsel.h only
  */
 #include "cli/cli.h"
@@ -43,6 +44,14 @@ static const struct verb verbs[] = {
 	 OPTS_IMAGE | OPT(READ_TIMEOUT) | OPT(FORMAT) | OPT(INCLUDE) | OPT(EXCLUDE) |
 		 OPT(STRIP_PREFIX) | OPT(OVERWRITE),
 	 2, 2, cmd_pull},
+	{"push", "[OPTION...] DIR... REF",
+	 "Make an image of directories and send it to a registry.",
+	 OPTS_DIAL | OPT(PLATFORM) | OPT(PULL) | OPT(PROGRESS) | OPT(FORMAT) | OPT(THREADS) |
+		 OPT(COMPRESSION) | OPT(LEVEL) | OPT(CHUNK_SIZE) | OPT(LAYER) | OPT(BASE) |
+		 OPT(ENTRYPOINT) | OPT(CMD) | OPT(ENV) | OPT(WORKDIR) | OPT(USER) | OPT(LABEL) |
+		 OPT(ANNOTATION) | OPT(AUTHOR) | OPT(ARTIFACT_TYPE) | OPT(OWNER) | OPT(EXCLUDE) |
+		 OPT(IGNORE_FILE) | OPT(ALLOW_CHANGED) | OPT(DIGEST_FILE) | OPT(JOBS),
+	 1, -1, cmd_push},
 	{"tags", "REPO", "List the tags of a repository, or the names in an archive.",
 	 OPTS_DIAL | OPT(FORMAT), 1, 1, cmd_tags},
 	{"inspect", "REF", "Show what an image is and how its layers would be fetched.",

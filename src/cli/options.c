@@ -16,6 +16,7 @@ static const char *const levels[] = {"error", "warn", "info", "debug", "trace", 
 static const char *const formats[] = {"table", "json", NULL};
 static const char *const modes[] = {"auto", "tty", "none", NULL};
 static const char *const bools[] = {"true", "false", NULL};
+static const char *const compressions[] = {"estargz", "zstd:chunked", "gzip", "zstd", "none", NULL};
 /* Of many; others are taken too. */
 static const char *const platforms[] = {
 	"linux/amd64",	 "linux/arm64", "linux/arm/v7",	 "linux/386",
@@ -79,6 +80,37 @@ static const struct option_info infos[OPT_COUNT] = {
 			      .help = "this directory of the image becomes DIR"},
 	[OPT_OVERWRITE] = {"overwrite", 0, NULL,
 			   .help = "merge into a directory that holds something"},
+	[OPT_COMPRESSION] = {"compression", 0, "FORMAT", .env = true, .values = compressions,
+			     .help = "estargz (default), zstd:chunked, gzip, zstd, none"},
+	[OPT_LEVEL] = {"level", 0, "N", .env = true, .help = "of the compression"},
+	[OPT_CHUNK_SIZE] = {"chunk-size", 0, "SIZE", .env = true,
+			    .help = "what can be fetched alone of a file (default 1M)"},
+	[OPT_LAYER] = {"layer", 0, "PREFIX=DIR",
+		       .help = "one more layer, with DIR's contents at PREFIX; repeatable"},
+	[OPT_BASE] = {"base", 0, "REF", .help = "the image that the layers are put on"},
+	[OPT_ENTRYPOINT] = {"entrypoint", 0, "COMMAND",
+			    .help = "what it runs: words, or a JSON array"},
+	[OPT_CMD] = {"cmd", 0, "COMMAND",
+		     .help = "arguments that can be replaced: words, or a JSON array"},
+	[OPT_ENV] = {"env", 'e', "NAME[=VALUE]", .help = "a variable it sees; repeatable"},
+	[OPT_WORKDIR] = {"workdir", 'w', "PATH", .help = "where it starts"},
+	[OPT_USER] = {"user", 'u', "USER[:GROUP]", .help = "as whom it runs"},
+	[OPT_LABEL] = {"label", 'l', "KEY=VALUE", .help = "a label; repeatable"},
+	[OPT_ANNOTATION] = {"annotation", 0, "KEY=VALUE",
+			    .help = "an annotation of the manifest; repeatable"},
+	[OPT_AUTHOR] = {"author", 0, "TEXT", .help = "who made it"},
+	[OPT_ARTIFACT_TYPE] = {"artifact-type", 0, "TYPE",
+			       .help = "an OCI artifact of this type, not an image"},
+	[OPT_OWNER] = {"owner", 0, "UID[:GID]", .help = "owner of all files, in numbers"},
+	[OPT_IGNORE_FILE] = {"ignore-file", 0, "FILE",
+			     .help = "patterns (default DIR/.dockerignore); empty: none"},
+	[OPT_PRIORITIZE] = {"prioritize", 0, "FILE",
+			    .help = "paths or an access profile that come first; repeatable"},
+	[OPT_ALLOW_CHANGED] = {"allow-changed", 0, NULL,
+			       .help = "go on when a file changes while it is read"},
+	[OPT_DIGEST_FILE] = {"digest-file", 0, "FILE", .help = "write the digest there"},
+	[OPT_JOBS] = {"jobs", 'j', "N", .env = true,
+		      .help = "blobs on their way at once (default 4)"},
 	[OPT_HELP] = {"help", 0, NULL, .help = "show this"},
 };
 
@@ -301,7 +333,7 @@ const char **option_all(const struct cli *c, enum option_id id)
 int options_read(struct cli *c, int argc, char **argv)
 {
 	struct option longs[OPT_COUNT + 1] = {0};
-	char shorts[OPT_COUNT + 2] =
+	char shorts[2 * OPT_COUNT + 2] =
 		":"; /* a missing argument is told apart from an unknown option */
 	size_t n = 0, s = 1;
 	int ch, verbose = 0;
@@ -316,6 +348,8 @@ int options_read(struct cli *c, int argc, char **argv)
 					     NULL, 256 + i};
 		if (infos[i].letter)
 			shorts[s++] = infos[i].letter;
+		if (infos[i].letter && infos[i].arg)
+			shorts[s++] = ':';
 	}
 	shorts[s] = 0;
 	environment_read(c);

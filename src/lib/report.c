@@ -3,7 +3,7 @@
 
 char *report_text(json_t *root)
 {
-	char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+	char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
 
 	json_decref(root);
 	return text;

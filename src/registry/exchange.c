@@ -382,6 +382,11 @@ static void failure_explain(struct try *t, int code, const struct error *why, st
 				       : "the request failed");
 }
 
+static uint64_t wait_deadline(const struct exchange *x)
+{
+	return x->deadline_ns || !x->wait_ns ? x->deadline_ns : now_of(x) + x->wait_ns;
+}
+
 static int exchange_step(struct try *t, struct retry *state, struct http_response *rs,
 			 struct error *err)
 {
@@ -411,7 +416,7 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 	url_redact(t->url.text, where, sizeof(where));
 	x->r->o.seam->random(x->r->o.seam, &rnd, sizeof(rnd));
 	r = retry_next(x->hurried ? &RETRY_POLICY_ONCE : &RETRY_POLICY_DEFAULT, state, &t->at,
-		       where, now_of(x), x->deadline_ns, rnd, &until, &why);
+		       where, now_of(x), wait_deadline(x), rnd, &until, &why);
 	if (r <= 0) {
 		if (r < 0)
 			failure_explain(t, r, &why, err);

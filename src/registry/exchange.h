@@ -113,6 +113,8 @@ struct exchange {
 	uint64_t answer_ns; /* as struct http_request's */
 	size_t body_max;
 	uint64_t deadline_ns;
+	uint64_t wait_ns; /* without a deadline: how long a wait for another attempt may be; 0: any
+			   */
 	const atomic_bool *cancel;
 	bool background;	/* not while the host wants fewer requests, and never again then */
 	struct blob_cost *cost; /* or NULL */
