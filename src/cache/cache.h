@@ -7,6 +7,7 @@
  *   layers/<key>/entries chunks spans windows data present meta
  *   images/sha256/<hex>/tree.erofs  the merged image
  *   refs/<sha256 of the reference>  what a tag named, and when that was last confirmed
+ *   members/<random>                compressed pieces of layers that were pushed
  *   tmp/<random>/                   being made; removed when its owner is gone
  *   CACHEDIR.TAG version
  *
@@ -137,7 +138,7 @@ void cache_evict_if_over(struct cache *c);
 
 /* The cache verbs. Each calls back per item; stops when fn returns < 0. */
 struct cache_item {
-	const char *kind;     /* "blob", "layer", "image", "ref", "tmp" */
+	const char *kind;     /* "blob", "layer", "image", "ref", "members", "tmp" */
 	char name[160];	      /* digest, key or reference */
 	uint64_t bytes;	      /* on disk */
 	uint64_t total_bytes; /* layers: device bytes when complete */

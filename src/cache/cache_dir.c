@@ -20,6 +20,7 @@ const char *const cache_subdir_names[SUB_COUNT] = {
 	[SUB_LAYERS] = "layers",
 	[SUB_IMAGES] = "images/sha256",
 	[SUB_REFS] = "refs",
+	[SUB_MEMBERS] = "members",
 	[SUB_TMP] = "tmp",
 };
 

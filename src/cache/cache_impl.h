@@ -17,6 +17,7 @@ enum cache_subdir {
 	SUB_LAYERS,
 	SUB_IMAGES,
 	SUB_REFS,
+	SUB_MEMBERS,
 	SUB_TMP,
 	SUB_COUNT,
 };
@@ -91,6 +92,8 @@ void cache_disk_failed(struct cache *c, int code);
 /* Evicts about this many bytes at once, whatever the limit says; *ret_freed may be 0. */
 #define CACHE_ROOM_BYTES (UINT64_C(64) << 20)
 void cache_make_room(struct cache *c, uint64_t bytes, uint64_t *ret_freed);
+/* Removes the packs of members/ that were not used for the longest time, down to so many bytes. */
+void cache_members_bound(struct cache *c, uint64_t bytes);
 
 static inline bool cache_is_hex64(const char *name)
 {

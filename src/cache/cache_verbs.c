@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "cache/members.h"
 #include "cache/ref_record.h"
 #include "image/layer_format.h"
 
@@ -95,6 +96,19 @@ static int image_item(struct walk *w, const char *name)
 	return item_emit(w, &it);
 }
 
+static int members_item(struct walk *w, const char *name)
+{
+	struct cache_item it = {.kind = "members", .ok = true};
+
+	snprintf(it.name, sizeof(it.name), "%s", name);
+	item_stat(w, name, &it);
+	if (w->verify && members_verify(w->c, name) == -EBADMSG) {
+		it.ok = false;
+		cache_remove_tree(w->c, w->c->sub_fd[SUB_MEMBERS], name);
+	}
+	return item_emit(w, &it);
+}
+
 static int tmp_item(struct walk *w, const char *name)
 {
 	struct cache_item it = {.kind = "tmp", .ok = true};
@@ -166,7 +180,8 @@ static int walk_name(void *userdata, int dir_fd, const char *name)
 	static int (*const items[SUB_COUNT])(struct walk * w, const char *name) = {
 		[SUB_BLOBS_SHA256] = blob_item, [SUB_BLOBS_SHA512] = blob_item,
 		[SUB_LAYERS] = layer_item,	[SUB_IMAGES] = image_item,
-		[SUB_REFS] = ref_item,		[SUB_TMP] = tmp_item,
+		[SUB_REFS] = ref_item,		[SUB_MEMBERS] = members_item,
+		[SUB_TMP] = tmp_item,
 	};
 	struct walk *w = userdata;
 

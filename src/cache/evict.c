@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Making room. What is least recently used goes first, in this order: contents of layers that
- * nobody has open (their tables stay, so that they remain lazy); chunks of layers in use; unused
- * layers whole; merged images and documents.
+ * Making room. What is least recently used goes first, in this order: pieces of layers that were
+ * pushed; contents of layers that nobody has open (their tables stay, so that they remain lazy);
+ * chunks of layers in use; unused layers whole; merged images and documents.
  *
  * A chunk is taken under the lock of its spans, by a descriptor of the evictor's own, so that it
  * conflicts with fetches of this process as with those of others; what is being fetched is left
@@ -241,7 +241,9 @@ static uint64_t others_evict(struct cache *c, enum cache_subdir sub, const struc
 
 /* ---- the whole cache ---- */
 
-static const enum cache_subdir others[] = {SUB_IMAGES, SUB_BLOBS_SHA256, SUB_BLOBS_SHA512};
+static const enum cache_subdir others[] = {SUB_IMAGES, SUB_BLOBS_SHA256, SUB_BLOBS_SHA512,
+					   SUB_MEMBERS};
+#define OTHERS_MEMBERS 3
 
 struct survey {
 	struct candidates layers, rest[ARRAY_SIZE(others)];
@@ -267,10 +269,13 @@ static void survey_fini(struct survey *s)
 	free(s->layers.list);
 }
 
+/* What was pushed goes before what is read: it only saves work. */
 static uint64_t contents_evict(struct cache *c, struct survey *s, uint64_t want)
 {
-	uint64_t freed = layers_evict(c, &s->layers, PASS_UNUSED_CONTENTS, want);
+	uint64_t freed = others_evict(c, SUB_MEMBERS, &s->rest[OTHERS_MEMBERS], want);
 
+	if (freed < want)
+		freed += layers_evict(c, &s->layers, PASS_UNUSED_CONTENTS, want - freed);
 	if (freed < want)
 		freed += layers_evict(c, &s->layers, PASS_USED_CHUNKS, want - freed);
 	return freed;
@@ -281,9 +286,18 @@ static uint64_t knowledge_evict(struct cache *c, struct survey *s, uint64_t want
 {
 	uint64_t freed = layers_evict(c, &s->layers, PASS_UNUSED_WHOLE, want);
 
-	for (size_t i = 0; i < ARRAY_SIZE(others) && freed < want; i++)
+	for (size_t i = 0; i < OTHERS_MEMBERS && freed < want; i++)
 		freed += others_evict(c, others[i], &s->rest[i], want - freed);
 	return freed;
+}
+
+void cache_members_bound(struct cache *c, uint64_t bytes)
+{
+	struct candidates cs;
+
+	if (candidates_list(c, SUB_MEMBERS, NULL, &cs) >= 0 && cs.total > bytes)
+		others_evict(c, SUB_MEMBERS, &cs, cs.total - bytes);
+	free(cs.list);
 }
 
 static int evict_to(struct cache *c, uint64_t target, uint64_t *ret_freed)

@@ -94,5 +94,5 @@ int codec_level_max(enum codec_kind kind)
 /* By measurement, on a tree of programs, libraries, sources and documents (bench/push). */
 int codec_level_default(enum codec_kind kind)
 {
-	return kind == CODEC_GZIP ? 4 : kind == CODEC_ZSTD ? 6 : 0;
+	return kind == CODEC_GZIP ? 2 : kind == CODEC_ZSTD ? 3 : 0;
 }

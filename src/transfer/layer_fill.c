@@ -190,8 +190,6 @@ static int contents_put(struct fill *s, const struct tar_header *h, int fd, cons
 	}
 	if (r < 0)
 		return r;
-	s->f->files++;
-	s->f->file_bytes += h->size;
 	if (s->estargz || s->chunked) {
 		m.raw_off = s->b->raw.len;
 		r = mark_add(s, &m);
@@ -228,8 +226,10 @@ static int on_entry(void *userdata, const struct tar_header *h, int fd, struct e
 	s->f->hardlinks += h->link && !S_ISLNK(h->mode);
 	if (r >= 0 && fd >= 0)
 		r = contents_put(s, h, fd, NULL);
-	else if (S_ISREG(h->mode) && !h->link)
+	if (S_ISREG(h->mode) && !h->link) {
 		s->f->files++;
+		s->f->file_bytes += h->size;
+	}
 	s->f->read_ns += seam_real()->monotonic_ns(seam_real()) - start;
 	if (r == -ECANCELED || r == -ENOMEM)
 		return r;

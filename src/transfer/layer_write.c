@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/seam.h"
+#include "cache/members.h"
 #include "image/path.h"
 #include "transfer/codec.h"
 #include "transfer/layer_end.h"
@@ -42,11 +43,14 @@ struct writing {
 	int level;
 	bool table;
 	unsigned threads;
-	struct codec **codecs; /* one a thread */
+	struct codec **codecs; /* one a thread, as are these */
+	struct hasher **key_hashes;
 	struct layer_out out;
 	struct hasher *file_hash; /* of files of several chunks */
 	struct toc_write *toc;	  /* NULL: a plain format */
-	uint64_t entries, progress_ns, members;
+	struct members *store;	  /* NULL: there is no cache, or nothing is compressed */
+	char codec_text[CODEC_TEXT_MAX];
+	uint64_t entries, progress_ns, members, members_cached, bytes_cached;
 	_Atomic uint64_t compress_ns, hash_ns;
 };
 
@@ -64,6 +68,36 @@ static int fill_job(void *userdata, struct pipeline *p, struct error *err)
 	return layer_fill_run(&w->fill, p, err);
 }
 
+/* Everything that the compressed bytes depend on. */
+static void key_of(const struct writing *w, struct hasher *h, const struct batch *b,
+		   struct piece *p)
+{
+	uint64_t lens[2] = {p->raw_len, p->data_len};
+	struct digest d;
+
+	hasher_update(h, w->codec_text, sizeof(w->codec_text));
+	hasher_update(h, lens, sizeof(lens));
+	hasher_update(h, p->digest.bytes, 32);
+	hasher_update(h, b->raw.data + p->raw_off + p->data_len, p->raw_len - p->data_len);
+	hasher_final(h, &d);
+	memcpy(p->key, d.bytes, sizeof(p->key));
+}
+
+static int piece_compress(struct writing *w, unsigned thread, struct batch *b, struct piece *p)
+{
+	int r = CACHE_MISS;
+
+	p->out_off = b->out.len;
+	if (w->store)
+		r = members_get(w->store, p->key, &b->out);
+	p->cached = !r;
+	if (r == CACHE_MISS)
+		r = codec_compress(w->codecs[thread], b->raw.data + p->raw_off, p->raw_len,
+				   &b->out);
+	p->out_len = b->out.len - p->out_off;
+	return r;
+}
+
 static int compress_job(void *userdata, unsigned thread, struct batch *b)
 {
 	struct writing *w = userdata;
@@ -78,11 +112,10 @@ static int compress_job(void *userdata, unsigned thread, struct batch *b)
 
 		if (p->data_len)
 			digest_of(DIGEST_SHA256, b->raw.data + p->raw_off, p->data_len, &p->digest);
+		if (w->store)
+			key_of(w, w->key_hashes[thread], b, p);
 		hash_ns += now_ns() - before;
-		p->out_off = b->out.len;
-		r = codec_compress(w->codecs[thread], b->raw.data + p->raw_off, p->raw_len,
-				   &b->out);
-		p->out_len = b->out.len - p->out_off;
+		r = piece_compress(w, thread, b, p);
 	}
 	atomic_fetch_add(&w->hash_ns, hash_ns);
 	atomic_fetch_add(&w->compress_ns, now_ns() - start - hash_ns);
@@ -129,16 +162,33 @@ static void progress(struct writing *w, bool last)
 	w->params->progress(w->params->userdata, &p);
 }
 
+/* Counts pieces, and keeps those that are new. */
+static void pieces_keep(struct writing *w, const struct batch *b)
+{
+	size_t n;
+	const struct piece *pieces = batch_pieces(b, &n);
+
+	w->members += n;
+	for (size_t i = 0; i < n; i++) {
+		const struct piece *p = &pieces[i];
+
+		if (p->cached) {
+			w->members_cached++;
+			w->bytes_cached += p->out_len;
+		} else if (w->store)
+			members_put(w->store, p->key, b->out.data + p->out_off, p->out_len);
+	}
+}
+
 static int write_job(void *userdata, struct batch *b, struct error *err)
 {
 	struct writing *w = userdata;
-	size_t n, n_pieces;
+	size_t n;
 	const struct mark *marks = batch_marks(b, &n);
 	uint64_t out_off = w->out.off;
 	int r = layer_out_write(&w->out, b->out.data, b->out.len, err);
 
-	batch_pieces(b, &n_pieces);
-	w->members += n_pieces;
+	pieces_keep(w, b);
 	w->out.raw_len += b->raw.len;
 	for (size_t i = 0; i < n; i++)
 		w->entries += marks[i].kind == MARK_ENTRY;
@@ -192,9 +242,17 @@ static int writing_new(struct writing *w, const struct layer_params *params, str
 	if (r < 0)
 		return r;
 	w->codecs = calloc(w->threads, sizeof(struct codec *));
-	r = w->codecs ? 0 : -ENOMEM;
-	for (unsigned i = 0; i < w->threads && r >= 0; i++)
+	w->key_hashes = calloc(w->threads, sizeof(struct hasher *));
+	r = w->codecs && w->key_hashes ? 0 : -ENOMEM;
+	for (unsigned i = 0; i < w->threads && r >= 0; i++) {
 		r = codec_new(w->kind, w->level, &w->codecs[i]);
+		if (r >= 0)
+			r = hasher_new(DIGEST_SHA256, &w->key_hashes[i]);
+	}
+	if (r >= 0 && params->cache && w->kind != CODEC_NONE) {
+		codec_describe(w->kind, w->level, w->codec_text);
+		r = members_open(params->cache, &w->store);
+	}
 	if (r >= 0)
 		r = hasher_new(DIGEST_SHA256, &w->out.blob_hash);
 	if (r >= 0)
@@ -208,10 +266,16 @@ static int writing_new(struct writing *w, const struct layer_params *params, str
 
 static void writing_fini(struct writing *w)
 {
-	for (unsigned i = 0; w->codecs && i < w->threads; i++)
-		if (w->codecs[i])
+	for (unsigned i = 0; i < w->threads; i++) {
+		if (w->codecs && w->codecs[i])
 			codec_free(w->codecs[i]);
+		if (w->key_hashes)
+			hasher_free(w->key_hashes[i]);
+	}
 	free(w->codecs);
+	free(w->key_hashes);
+	if (w->store)
+		members_close(w->store);
 	hasher_free(w->out.blob_hash);
 	hasher_free(w->out.diff_hash);
 	hasher_free(w->file_hash);
@@ -290,6 +354,8 @@ static void result_fill(struct writing *w, struct layer_result *res)
 	res->sockets = f->sockets;
 	res->dropped_xattrs = f->dropped_xattrs;
 	res->members = w->members;
+	res->members_cached = w->members_cached;
+	res->bytes_cached = w->bytes_cached;
 	res->read_ns = f->read_ns;
 	res->compress_ns = w->compress_ns;
 	res->hash_ns = w->hash_ns + w->out.hash_ns;
@@ -317,6 +383,8 @@ static int writing_run(struct writing *w, struct layer_result *res, struct error
 			  "%s has names that are not UTF-8: they are kept, but the layer can't be "
 			  "read by its table of contents, only whole",
 			  w->fill.source->root_name);
+	if (w->store)
+		members_commit(w->store);
 	progress(w, true);
 	return 0;
 }
