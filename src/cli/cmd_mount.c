@@ -305,6 +305,14 @@ static int prefetch_options(struct server *s)
 	return r;
 }
 
+/* A lock, a pipe, whatever the caller has open, shall not stay open for as long as the mount. */
+static void others_close(int ready_fd)
+{
+	if (ready_fd > 3)
+		close_range(3, (unsigned)ready_fd - 1, 0);
+	close_range(ready_fd >= 3 ? (unsigned)ready_fd + 1 : 3, ~0u, 0);
+}
+
 int cmd_mount(struct cli *c)
 {
 	char dir[PATH_MAX];
@@ -320,6 +328,8 @@ int cmd_mount(struct cli *c)
 		if (fcntl(s.ready_fd, F_GETFD) < 0)
 			return usage_error(c, "--ready-fd: descriptor %d is not open", s.ready_fd);
 	}
+	if (!option_given(c, OPT_FOREGROUND))
+		others_close(s.ready_fd);
 	if (option_given(c, OPT_THREADS) && (r = number_option(c, OPT_THREADS, 64, &n)))
 		return r;
 	r = prefetch_options(&s);

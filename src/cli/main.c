@@ -16,10 +16,12 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int cmd_help(struct cli *c);
 static int cmd_version(struct cli *c);
@@ -205,10 +207,24 @@ static bool is_mount_helper(int argc, char **argv)
 	return argc == 5 && !strcmp(argv[3], "-o") && *argv[1] != '-' && !verb_lookup(argv[1]);
 }
 
+/* Who closed them means silence, not that our files and sockets get these numbers. */
+static void stdio_open(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= 2);
+	if (fd > 2)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct cli c = {.log = stderr};
 	const char *name;
+
+	stdio_open();
 
 	signal(SIGPIPE, SIG_IGN);
 	if (argc && is_mount_helper(argc, argv))

@@ -10,7 +10,7 @@
  * When there will be no next one (see restart.h, or an older kernel), what waits is failed by
  * closing the descriptor, and the mount is taken away.
  *
- * The server is in a process group of its own: what a terminal sends to all comes here only, and is
+ * The server is in a session of its own: what a terminal sends to all comes here only, and is
  * passed on once. When the supervisor is killed the server notices, unmounts and ends.
  */
 #include "fs/supervisor.h"
@@ -53,8 +53,7 @@ static void server_be(struct supervisor *sv, int socket_fd)
 {
 	struct morsel_handover *h = &sv->h;
 
-	setpgid(0, 0);
-	signal(SIGTTOU, SIG_IGN); /* it still shows how far it has come */
+	setsid();
 	close(sv->signal_fd);
 	sigprocmask(SIG_SETMASK, &sv->old, NULL);
 	h->socket_fd = socket_fd;

@@ -267,6 +267,9 @@ static int token_perform(struct registry *r, struct auth *a, const struct creden
 		http_response_fini(rs);
 		r->o.seam->sleep_until(r->o.seam, until);
 	}
+	if (e == -E2BIG)
+		return error_set(err, e, "%s: the token server's answer has more than %zu bytes",
+				 where, TOKEN_REPLY_MAX);
 	if (e >= 0 && rs->status != 200)
 		e = error_set(err, -EPROTO, "%s: the token server answered %d", where, rs->status);
 	return e;

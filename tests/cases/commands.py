@@ -96,7 +96,9 @@ def case_cat(t):
     r = t.morsel("cat", ref, "loop", rc=None)
     t.check(r.rc != 0 and len(r.err_text.splitlines()) == 1, "a symlink loop")
     r = t.morsel("cat", ref, "d", rc=None)
-    t.check(r.rc != 0 and len(r.err_text.splitlines()) == 1, "a directory")
+    t.equal((r.rc, r.err_text), (1, "morsel: d: is a directory\n"), "a directory")
+    r = t.morsel("cat", ref, "one", "missing", "d", "two", rc=3)
+    t.equal((r.out, len(r.err_text.splitlines())), (b"1\n2\n", 2), "what is there is written, as cat(1) would")
 
 
 def case_cat_into_a_closed_pipe(t):

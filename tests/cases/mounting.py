@@ -109,6 +109,25 @@ def case_mount_returns_when_it_answers(t):
     t.morsel("umount", t.mnt)
 
 
+def case_nothing_of_the_caller_stays_open(t):
+    """A lock it holds, its terminal's session; and closed standard descriptors do no harm."""
+    lay = samples.hello(t)
+    t.need_fuse()
+    lock = t.path("lock")
+    t.run("sh", "-c", f"exec 9>{lock}; flock 9; {t.binary} mount oci:{lay.path} {t.mnt}")
+    try:
+        t.run("flock", "-n", lock, "true")
+        o = t.morsel("stat", "--format", "json", t.mnt).json()
+        t.check(os.getsid(o["pid"]) != os.getsid(0) != os.getsid(o["supervisor_pid"]), "sessions")
+    finally:
+        t.morsel("umount", t.mnt)
+    t.run("sh", "-c", f"{t.binary} mount oci:{lay.path} {t.mnt} <&- >&- 2>&-")
+    with open(f"{t.mnt}/greeting", "rb") as f:
+        t.equal(f.read(), b"hello, world\n", "content")
+    t.morsel("umount", t.mnt)
+    gone(t)
+
+
 def case_mount_on_what_is_no_directory(t):
     lay = samples.hello(t)
     with open(t.path("file"), "w", encoding="ascii"):

@@ -1,0 +1,132 @@
+"""The limits of docs/architecture.md at their edges, where only a server or a blob can reach them; badinput.py, references.py,
+network.py and the unit tests have the others."""
+import json
+import os
+
+import samples
+import stargz
+from faults import FaultRegistry
+from images import Layout, TOC_DIGEST, layer
+from tarball import Tar
+
+
+def hello(t):
+    lay = Layout(t.new_path("img"))
+    lay.image([layer(Tar().file("greeting", b"hello, world\n"))])
+    return lay, FaultRegistry(t, lay)
+
+
+def with_manifest(lay, r, **kw):
+    """A rule that answers with the manifest, and more."""
+    digest = lay.manifests[0]["digest"]
+    with open(lay.blob_path(digest), "rb") as f:
+        body = f.read()
+    headers = {"Content-Type": lay.manifests[0]["mediaType"], "Docker-Content-Digest": digest, **kw}
+    r.rule(path="/manifests/", status=200, body=body, headers=headers)
+
+
+def case_headers(t):
+    """256 KiB of headers."""
+    lay, r = hello(t)
+    for kib, code in ((240, 0), (257, 5), (3000, 5)):
+        r.heal()
+        with_manifest(lay, r, **{f"X-Padding-{i}": "x" * (16 * 1024) for i in range(kib // 16)},
+                      **({"X-Rest": "x" * (kib % 16 * 1024)} if kib % 16 else {}))
+        if code:
+            t.refused(code, "cat", "--cache-dir", t.new_path("cache"), r.ref(), "greeting", says="headers")
+        else:
+            t.equal(t.morsel("cat", "--cache-dir", t.new_path("cache"), r.ref(), "greeting").out, b"hello, world\n", "content")
+
+
+def case_error_body(t):
+    """What a server says with an error is read to 64 KiB, however much it is, and said in one line."""
+    _, r = hello(t)
+    for size in (65_535, 65_536, 65_537, 8 << 20):
+        r.heal()
+        r.rule(path="/manifests/", status=404, body=json.dumps({"errors": [{"code": "X", "message": "m" * size}]}).encode())
+        line = t.refused(3, "ls", r.ref(), says="latest")
+        t.check(len(line) < 1024, f"{len(line)} bytes on stderr")
+
+
+def case_token(t):
+    """A token server's answer has 1 MiB."""
+    _, r = hello(t)
+    for size, code in ((1 << 20, 0), ((1 << 20) + 1, 7), (3 << 20, 7)):
+        r.heal()
+        r.rule(path="/token", status=200, body=b'{"token":"abc"}'.ljust(size), headers={"Content-Type": "application/json"})
+        r.rule(path="/v2/", authorized=False, status=401,
+               headers={"WWW-Authenticate": f'Bearer realm="http://{r.host}/token",service="s"'})
+        cache = ("--cache-dir", t.new_path("cache"))
+        if code:
+            t.refused(code, "cat", *cache, r.ref(), "greeting", says="token")
+        else:
+            t.equal(t.morsel("cat", *cache, r.ref(), "greeting").out, b"hello, world\n", "content")
+
+
+def sparse_layer(lay, toc_bytes):
+    """A layer of an image whose table of contents, all zeros, has this length; its blob is a sparse file."""
+    digest = "sha256:" + f"{toc_bytes:064x}"
+    start = 4096
+    with open(lay.blob_path(digest), "wb") as f:
+        f.seek(start + toc_bytes)
+        f.write(stargz.footer(start))
+        size = f.tell()
+
+    class Sparse:
+        diff_id, blob = digest, b""
+
+        @staticmethod
+        def descriptor():
+            return {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest, "size": size,
+                    "annotations": {TOC_DIGEST: "sha256:" + "0" * 64}}
+    return Sparse()
+
+
+def case_table_of_contents(t):
+    """64 MiB, compressed: at the limit it is looked at (and found to be no gzip), beyond it is not."""
+    for bytes_, code, words in ((64 << 20, 6, "layer"), ((64 << 20) + 1, 7, str((64 << 20) + 1)),
+                                (1 << 31, 7, str(1 << 31)), ((1 << 32) + 1, 7, str((1 << 32) + 1))):
+        lay = Layout(t.new_path("img"))
+        lay.image([sparse_layer(lay, bytes_)])
+        t.refused(code, "ls", f"oci:{lay.path}", says=words)
+
+
+def case_a_container_of_many_limits(t):
+    """Names of 255 bytes, paths of 4095, 1024 deep, 64 KiB of attributes: all at once in a mount, by both backends."""
+    deep = "/".join(["d" * 2] * 1023)
+    tar = (Tar().file("n" * 255, b"name").symlink("link", "l" * 4095)
+           .file("/".join(["p" * 254] * 15 + ["p" * 255]), b"path").file(deep + "/f", b"deep"))
+    lay = Layout(t.path("img"))
+    lay.image([layer(tar)])
+    backends = ("fuse", "kernel") if not os.geteuid() else ("fuse",)
+    for b in backends:
+        r = t.morsel("mount", "--backend", b, f"oci:{lay.path}", t.mnt, rc=None)
+        if r.rc == 32 and "use --backend fuse" in r.err_text:
+            continue
+        t.equal(r.rc, 0, f"exit code of {b}")
+        try:
+            with open(f"{t.mnt}/{'n' * 255}", "rb") as f:
+                t.equal(f.read(), b"name", b)
+            t.equal(len(os.readlink(f"{t.mnt}/link")), 4095, b)
+            at = os.open(t.mnt, os.O_RDONLY | os.O_DIRECTORY)
+            for part in ["p" * 254] * 15:
+                at, old = os.open(part, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at), at
+                os.close(old)
+            fd = os.open("p" * 255, os.O_RDONLY, dir_fd=at)
+            t.equal(os.read(fd, 10), b"path", b)
+            os.close(fd)
+            os.close(at)
+        finally:
+            t.morsel("umount", t.mnt)
+    t.equal(t.morsel("cat", f"oci:{lay.path}", deep + "/f").out, b"deep", "the deepest file")
+
+
+def case_names_beyond(t):
+    lay = samples.hello(t)
+    with t.mounted(f"oci:{lay.path}") as m:
+        for name in ("x" * 256, "x" * 300):
+            try:
+                os.stat(m / name)
+                t.check(False, "a name of more than 255 bytes")
+            except OSError as e:
+                t.equal(e.errno, 36, f"errno of {len(name)} bytes")
