@@ -56,11 +56,12 @@ static struct toc_file *last_file(struct toc_index *x)
 
 static int chunk_end(struct toc_index *x, uint64_t end)
 {
-	struct toc_chunk *c = (struct toc_chunk *)(x->chunks.data + x->chunks.len) - 1;
+	struct toc_chunk *c;
 
 	if (!x->end_missing)
 		return 0;
 	x->end_missing = false;
+	c = (struct toc_chunk *)(x->chunks.data + x->chunks.len) - 1;
 	if (end <= c->offset || end > x->in->data_end)
 		return error_set(
 			x->err, -EBADMSG,
