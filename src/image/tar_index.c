@@ -4,12 +4,16 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "image/tar_opinion.h"
+
 #define WRITE_BYTES (1u << 20)
 
 struct tar_index {
 	struct layer_builder *b;
 	struct index_sink sink;
 	struct tar_walk *walk;
+	struct tar_opinion *opinion;
+	const uint8_t *shown; /* of what is being fed: up to here it knows */
 	struct hasher *hash;
 	struct error *err; /* during a feed */
 	uint64_t device;   /* next free byte, DEVICE_BLOCK aligned */
@@ -81,8 +85,11 @@ static int on_data(void *userdata, uint64_t file_off, const void *data, size_t n
 {
 	struct tar_index *ix = userdata;
 	const uint8_t *p = data;
-	int r = 0;
+	int r = tar_opinion_meta(ix->opinion, ix->shown, (size_t)(p - ix->shown), ix->err);
 
+	if (r >= 0)
+		r = tar_opinion_contents(ix->opinion, n);
+	ix->shown = p + n;
 	while (n && r >= 0) {
 		uint64_t off = ix->data_off + file_off;
 		size_t take = min_u64(n, CHUNK_OWN - file_off % CHUNK_OWN);
@@ -110,8 +117,10 @@ static int on_entry(void *userdata, const struct tar_entry *e)
 {
 	struct tar_index *ix = userdata;
 	struct layer_entry m = e->meta;
-	int r;
+	int r = tar_opinion_entry(ix->opinion, e);
 
+	if (r < 0)
+		return r;
 	if (S_ISREG(m.mode) && m.size && !(m.flags & ENTRY_HARDLINK)) {
 		if (m.size > DEVICE_MAX - ix->device)
 			return error_set(
@@ -150,6 +159,8 @@ int tar_index_new(struct layer_builder *b, const struct index_sink *sink, struct
 	r = ix->out ? hasher_new(DIGEST_SHA256, &ix->hash) : -ENOMEM;
 	if (r >= 0)
 		r = tar_walk_new(&cb, &ix->walk);
+	if (r >= 0)
+		r = tar_opinion_new(&ix->opinion);
 	if (r < 0)
 		return r;
 	*ret = steal_ptr(ix);
@@ -158,8 +169,15 @@ int tar_index_new(struct layer_builder *b, const struct index_sink *sink, struct
 
 int tar_index_feed(struct tar_index *ix, const void *data, size_t n, struct error *err)
 {
+	int r;
+
 	ix->err = err;
-	return tar_walk_feed(ix->walk, data, n, err);
+	ix->shown = data;
+	r = tar_walk_feed(ix->walk, data, n, err);
+	if (r < 0)
+		return r;
+	return tar_opinion_meta(ix->opinion, ix->shown,
+				(size_t)((const uint8_t *)data + n - ix->shown), err);
 }
 
 int tar_index_cut(struct tar_index *ix)
@@ -196,6 +214,8 @@ int tar_index_finish(struct tar_index *ix, struct error *err)
 	ix->err = err;
 	r = tar_walk_finish(ix->walk, err);
 	if (r >= 0)
+		r = tar_opinion_finish(ix->opinion, err);
+	if (r >= 0)
 		r = out_flush(ix);
 	if (r < 0)
 		return r;
@@ -210,6 +230,7 @@ void tar_index_free(struct tar_index *ix)
 	if (!ix)
 		return;
 	tar_walk_free(ix->walk);
+	tar_opinion_free(ix->opinion);
 	hasher_free(ix->hash);
 	free(ix->out);
 	free(ix);

@@ -225,3 +225,44 @@ def case_bad_data_is_refused(t):
         lay.image([Layer(tar, blob=blob, media_type=OCI_LAYER_ZSTD)])
         t.refused(code, "ls", f"oci:{lay.path}", says=says)
     t.equal(os.listdir(f"{t.cache}/layers"), [], "layers kept")
+
+
+def disagreements():
+    """Archives that our walk alone would take, and other programs read in another way."""
+    tail = Tar().file("after", b"a" * 600)
+    # To Go a hardlink has no contents whatever its size says; to POSIX, in a pax archive, it may.
+    link = Tar().file("a", b"1").pax({"comment": "x"}).header("l", b"1", size=600, link="a").raw(tail.out)
+    # GNU tar's size of a sparse file, in a file that is none.
+    size = Tar().header("f", size=3, magic=b"ustar  \0", tail=bytes(138) + b"00000004200\0").raw(b"abc").pad()
+    # A directory's list of contents, in GNU's incremental archives.
+    listing = Tar().header("d/", b"D", size=4, magic=b"ustar  \0").raw(b"Yx\0\0").pad().file("d/x", b"1")
+    return {"hardlink": link.end(), "size": size.end(), "listing": listing.end()}
+
+
+def case_what_libarchive_reads_otherwise_is_refused(t):
+    for name, tar in disagreements().items():
+        for item in (tar_layer(tar), zstd_layer(t, tar), Layer(tar)):
+            lay = Layout(t.new_path("img"))
+            lay.image([item])
+            t.refused(6, "ls", f"oci:{lay.path}", says="libarchive does not agree")
+    t.equal(os.listdir(f"{t.cache}/layers"), [], "layers kept")
+
+
+def case_names_in_any_encoding(t):
+    """libarchive warns of every name that it can't convert; a warning refuses nothing, in no locale."""
+    utf8, latin = "caf\xe9".encode(), b"caf\xe9"
+    tar = Tar().dir(utf8).dir(latin)
+    for i, name in enumerate((utf8, latin)):
+        tar.file(name + b"/f\xff", b"pax").symlink(name + b"/s", name).hardlink(name + b"/h", name + b"/f\xff")
+        long = name * 30 + b"%d" % i
+        tar.gnu_long(long).header(long[:100], size=3, magic=b"ustar  \0").raw(b"gnu").pad()
+        tar.header(name + b"-ustar", size=5).raw(b"ustar").pad()
+    lay = Layout(t.path("img"))
+    lay.image([tar_layer(tar.end())])
+    for locale in ("C", "C.UTF-8"):
+        cache = t.new_path("cache")
+        t.morsel("ls", "--cache-dir", cache, f"oci:{lay.path}", env={"LC_ALL": locale})
+        for name in (utf8, latin):
+            for path, data in ((b"/f\xff", b"pax"), (b"/h", b"pax"), (b"-ustar", b"ustar")):
+                got = t.morsel("cat", "--cache-dir", cache, f"oci:{lay.path}", name + path, env={"LC_ALL": locale}).out
+                t.equal(got, data, f"{name + path} in {locale}")
