@@ -121,9 +121,10 @@ static int row_compare(const void *x, const void *y)
 	return (int)a->prefetch - (int)b->prefetch;
 }
 
-static struct access_row row_of(struct access_entry *e, bool prefetch)
+static struct access_row row_of(const struct access *a, struct access_entry *e, bool prefetch)
 {
 	return (struct access_row){.ino = e->ino,
+				   .image = a->id,
 				   .process = e->process,
 				   .prefetch = prefetch,
 				   .opens = atomic_load(&e->opens),
@@ -155,12 +156,12 @@ int access_rows(struct access *a, const struct access_row *since, size_t n_since
 
 	if (!rows)
 		return -ENOMEM;
-	rows[n++] = row_of(&a->prefetch, true);
-	rows[n++] = row_of(&a->other, false);
+	rows[n++] = row_of(a, &a->prefetch, true);
+	rows[n++] = row_of(a, &a->other, false);
 	for (size_t i = 0; i < BUCKETS; i++)
 		for (struct access_entry *e = atomic_load(&a->buckets[i]); e && n < cap;
 		     e = e->next)
-			rows[n++] = row_of(e, false);
+			rows[n++] = row_of(a, e, false);
 	cap = n;
 	n = 0;
 	for (size_t i = 0; i < cap; i++) {

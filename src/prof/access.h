@@ -51,7 +51,7 @@ static inline void access_add(_Atomic uint64_t *counter, uint64_t n)
 /* A copy of an entry's numbers. */
 struct access_row {
 	uint64_t ino; /* 0: of no file */
-	uint32_t process;
+	uint32_t image, process;
 	bool prefetch; /* of no file: of the prefetch */
 	uint64_t opens, reads, bytes, fetched_bytes, wait_ns;
 };

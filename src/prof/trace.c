@@ -21,6 +21,7 @@
 #define BLOCK_BYTES ((size_t)64 << 10)
 #define BLOCK_EVENTS (BLOCK_BYTES / sizeof(struct trace_event) - 1)
 #define TEXT_MAX 256
+#define HOLD_MS 500
 
 struct block { /* the first cache line; events follow */
 	_Atomic uint64_t n;
@@ -30,7 +31,7 @@ struct block { /* the first cache line; events follow */
 
 struct thread {
 	struct thread *next;
-	_Atomic bool busy;
+	_Atomic bool busy, held;
 	uint64_t trace; /* which one its block belongs to */
 	struct block *block;
 	uint64_t next_id, last_id;
@@ -41,6 +42,7 @@ struct clocks {
 };
 
 _Atomic bool trace_running;
+static _Atomic bool accepting; /* events of what was begun while it ran */
 _Thread_local struct trace_task trace_task __attribute__((tls_model("initial-exec")));
 
 static _Thread_local struct thread *self __attribute__((tls_model("initial-exec")));
@@ -214,7 +216,7 @@ void trace_emit(const struct trace_event *e)
 {
 	struct thread *t;
 
-	if (!trace_on())
+	if (!atomic_load_explicit(&accepting, memory_order_relaxed))
 		return;
 	t = thread_get();
 	if (!t) {
@@ -222,7 +224,7 @@ void trace_emit(const struct trace_event *e)
 		return;
 	}
 	atomic_exchange(&t->busy, true);
-	if (atomic_load(&trace_running))
+	if (atomic_load(&accepting))
 		event_write(t, e);
 	atomic_store_explicit(&t->busy, false, memory_order_release);
 }
@@ -296,13 +298,30 @@ int trace_start(size_t max_bytes)
 		atomic_store(&lost, 0);
 		trace_number++;
 		began = clocks_read();
+		atomic_store(&accepting, true);
 		atomic_store(&trace_running, true);
 	}
 	pthread_mutex_unlock(&lock);
 	return r;
 }
 
-/* Under the lock, after trace_running is false. */
+void trace_hold(bool on)
+{
+	struct thread *t = thread_get();
+
+	if (t)
+		atomic_store_explicit(&t->held, on, memory_order_release);
+}
+
+/* Under the lock. Who got an answer may expect to find it in the trace. */
+static void holders_wait(void)
+{
+	for (struct thread *t = threads; t; t = t->next)
+		for (int i = 0; i < HOLD_MS && atomic_load(&t->held); i++)
+			nanosleep(&(struct timespec){.tv_nsec = 1000 * 1000}, NULL);
+}
+
+/* Under the lock, after nothing is accepted any more. */
 static void writers_wait(void)
 {
 	for (struct thread *t = threads; t; t = t->next)
@@ -358,6 +377,8 @@ void trace_stop(struct trace_log *ret)
 	*ret = (struct trace_log){0};
 	pthread_mutex_lock(&lock);
 	if (taken && atomic_exchange(&trace_running, false)) {
+		holders_wait();
+		atomic_store(&accepting, false);
 		writers_wait();
 		log_take(ret);
 		memory = NULL;

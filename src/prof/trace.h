@@ -48,7 +48,9 @@ enum trace_flight {
 	TRACE_CHECK, /* the cache has it; it is verified */
 };
 
-enum { TRACE_READ_HOLE = 1, TRACE_READ_MEMORY = 2 }; /* fuse.flags */
+#define TRACE_FUSE_READ 15 /* the kernel's number */
+
+enum { TRACE_READ_HOLE = 1, TRACE_READ_MEMORY = 2, TRACE_READ_END = 4 }; /* of FUSE */
 
 struct trace_event { /* 64 bytes: a cache line */
 	uint64_t start, end;
@@ -104,6 +106,9 @@ static inline uint64_t trace_begin(void)
 /* A number no other task has. */
 uint64_t trace_new_id(void);
 void trace_emit(const struct trace_event *e);
+/* Between an answer and its event: the end of the trace waits for this thread, a moment at least.
+ */
+void trace_hold(bool on);
 /* In pieces; at most 256 bytes of it. */
 void trace_text(uint64_t id, const char *text, size_t len);
 
@@ -112,6 +117,7 @@ struct access_entry;
 struct trace_task {
 	uint64_t id;		  /* 0: nothing that is traced */
 	struct access_entry *who; /* NULL: nobody in particular */
+	uint8_t flags;		  /* of the request's event */
 };
 extern _Thread_local struct trace_task trace_task __attribute__((tls_model("initial-exec")));
 

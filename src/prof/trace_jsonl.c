@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+#include "prof/trace_write.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+/* Bytes of the UTF-8 character at s; 0: it is none. */
+static size_t utf8_length(const uint8_t *s)
+{
+	uint32_t c = s[0], least = 0x80;
+	size_t n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+
+	if (n < 2)
+		return n;
+	c &= 0x7fu >> n;
+	for (size_t i = 1; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3f);
+		least = i == 1 ? 0x80 : least << 5;
+	}
+	return (n == 3 && c < 0x800) || (n == 4 && (c < 0x10000 || c > 0x10ffff)) ||
+			       (c >= 0xd800 && c < 0xe000)
+		       ? 0
+		       : n;
+}
+
+int json_text_append(struct buf *b, const char *text)
+{
+	const uint8_t *s = (const uint8_t *)text;
+	int r = buf_append(b, "\"", 1);
+
+	while (r >= 0 && *s) {
+		size_t n = utf8_length(s);
+
+		if (!n)
+			r = buf_printf(b, "\\\\x%02x", *s);
+		else if (*s == '"' || *s == '\\')
+			r = buf_printf(b, "\\%c", *s);
+		else if (*s < 0x20 || *s == 0x7f)
+			r = buf_printf(b, "\\u%04x", *s);
+		else
+			r = buf_append(b, s, n);
+		s += n ? n : 1;
+	}
+	return r < 0 ? r : buf_append(b, "\"", 1);
+}
+
+int trace_request_target(const struct trace_request *rq, const struct trace_names *names,
+			 struct buf *ret)
+{
+	const char *path;
+
+	if (rq->e->kind == TRACE_HTTP)
+		return buf_append_str(ret, rq->text);
+	path = names->path(names->userdata, rq->e->image, rq->e->fuse.ino);
+	if (!rq->text[0])
+		return buf_append_str(ret, path);
+	return buf_printf(ret, "%s/%s", strcmp(path, "/") ? path : "", rq->text);
+}
+
+static bool is_text(const char *s)
+{
+	for (size_t n; *s; s += n) {
+		n = utf8_length((const uint8_t *)s);
+		if (!n)
+			return false;
+	}
+	return true;
+}
+
+/* Names that are no text can be had exactly all the same. */
+static int path_append(struct buf *b, const char *path)
+{
+	int r = buf_append_str(b, ",\"path\":");
+
+	if (r >= 0)
+		r = json_text_append(b, path);
+	if (r < 0 || is_text(path))
+		return r;
+	r = buf_append_str(b, ",\"path_hex\":\"");
+	for (; r >= 0 && *path; path++)
+		r = buf_printf(b, "%02x", (uint8_t)*path);
+	return r < 0 ? r : buf_append(b, "\"", 1);
+}
+
+static int phases_append(struct buf *b, const struct trace_request *rq)
+{
+	uint64_t phases[TRACE_PHASES];
+	const char *comma = "";
+	int r = buf_append_str(b, ",\"phases\":{");
+
+	trace_request_phases(rq, phases);
+	for (int i = 0; i < TRACE_PHASES && r >= 0; i++) {
+		if (!phases[i])
+			continue;
+		r = buf_printf(b, "%s\"%s\":%llu", comma, trace_phase_name((enum trace_phase)i),
+			       (unsigned long long)phases[i]);
+		comma = ",";
+	}
+	return r < 0 ? r : buf_append_str(b, "}}\n");
+}
+
+static int read_append(const struct trace_model *m, const struct trace_request *rq,
+		       const struct trace_names *names, struct buf *b)
+{
+	const struct trace_event *e = rq->e;
+	int64_t time_ns = (int64_t)e->start + m->log->realtime_ns;
+	struct process p;
+	int r;
+
+	names->process(names->userdata, e->fuse.process, &p);
+	r = buf_printf(b, "{\"time\":%lld.%09lld,\"pid\":%u,\"command\":",
+		       (long long)(time_ns / 1000000000), (long long)(time_ns % 1000000000), p.pid);
+	if (r >= 0)
+		r = json_text_append(b, p.command);
+	if (r >= 0)
+		r = path_append(b, names->path(names->userdata, e->image, e->fuse.ino));
+	if (r >= 0)
+		r = buf_printf(b, ",\"offset\":%llu,\"length\":%u,\"layer\":",
+			       (unsigned long long)e->fuse.off, e->fuse.delivered);
+	if (r >= 0)
+		r = json_text_append(b, rq->layer);
+	if (r >= 0)
+		r = buf_printf(b, ",\"source\":\"%s\",\"duration_ns\":%llu",
+			       trace_source_name(rq->source),
+			       (unsigned long long)(e->end - e->start));
+	if (r >= 0 && rq->flight)
+		r = buf_printf(b, ",\"flight\":%llu", (unsigned long long)rq->flight->id);
+	return r < 0 ? r : phases_append(b, rq);
+}
+
+int trace_write_jsonl(const struct trace_model *m, const struct trace_names *names, struct buf *ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < m->n && r >= 0; i++)
+		if (trace_request_is_read(&m->requests[i]))
+			r = read_append(m, &m->requests[i], names, ret);
+	return r;
+}
