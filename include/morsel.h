@@ -497,6 +497,71 @@ MORSEL_API int morsel_push_image(struct morsel *m, const char *from, const char 
 				 const struct morsel_push_options *o, char **ret_json,
 				 struct morsel_error *err);
 
+/* ---- profiles ------------------------------------------------------------------------------- */
+
+/** What can be recorded; several at once. */
+enum morsel_profile_kind {
+	MORSEL_PROFILE_CPU = 1,	   /**< where CPU time went: "cpu" ".pprof" */
+	MORSEL_PROFILE_FGPROF = 2, /**< where time went, waiting included: "fgprof" ".pprof" */
+	MORSEL_PROFILE_HEAP = 4,   /**< memory in use: "heap" ".pprof" */
+	MORSEL_PROFILE_ALLOCS = 8, /**< memory allocated: "allocs" ".pprof" */
+	MORSEL_PROFILE_TRACE = 16, /**< every request and its phases: "trace" ".out" or ".json" */
+	/** What files cost whom: "access" ".pprof", and each read: "access" ".jsonl". */
+	MORSEL_PROFILE_ACCESS = 32,
+};
+
+struct morsel_profile_options {
+	size_t size;	    /**< of this struct; set by morsel_profile_options_init() */
+	unsigned kinds;	    /**< of enum morsel_profile_kind */
+	unsigned cpu_hz;    /**< samples a second of CPU time, at most 1000; 0 = 100 */
+	bool chrome_trace;  /**< the trace in Chrome's format; else Go's */
+	bool gperftools;    /**< CPU samples by libprofiler, which must be installed */
+	size_t trace_bytes; /**< memory for events, under 4 GiB; 0 = 256 MiB. What is more is lost,
+			       and counted */
+	/** Takes a finished file of n bytes; its kind and suffix are those above, valid during the
+	 * call, from the thread that called morsel_profile_stop() or morsel_mount_profile(). A
+	 * value other than 0 ends that; choose a negative errno. */
+	int (*file)(void *userdata, const char *kind, const char *suffix, const void *data,
+		    size_t n);
+	/** morsel_mount_profile() only: asked some times a second, true = it has been long enough.
+	 * NULL: it never has. */
+	bool (*stop)(void *userdata);
+	void *userdata; /**< for both; borrowed */
+};
+
+MORSEL_API void morsel_profile_options_init(struct morsel_profile_options *o);
+
+/** A recording of this process. */
+struct morsel_profile;
+/**
+ * Begins to record: all threads of this process, and every mount and request it makes.
+ *
+ * @param o    from morsel_profile_options_init(), with kinds and file set; copied
+ * @param ret  the recording, for morsel_profile_stop()
+ * @return 0; -EBUSY: there is one already; -ENOTSUP: not in this build; -EINVAL; -ENOMEM
+ */
+MORSEL_API int morsel_profile_start(const struct morsel_profile_options *o,
+				    struct morsel_profile **ret, struct morsel_error *err);
+/** Has the files and layers of this image in it, by name; what they cost is counted from now on, so
+ * call it right after opening the image. It must stay open until morsel_profile_stop(). 0;
+ * -ENOMEM; -E2BIG: 4096 images. */
+MORSEL_API int morsel_profile_image(struct morsel_profile *p, struct morsel_image *img,
+				    struct morsel_error *err);
+/** Ends it, gives its files to the file callback, and frees it, whatever is returned. 0; what the
+ * callback returned; -ENOMEM. */
+MORSEL_API int morsel_profile_stop(struct morsel_profile *p, struct morsel_error *err);
+/**
+ * The same for the server of a mount: blocks while that records.
+ *
+ * @param dir          where it is mounted; only its owner and root may do this
+ * @param o            files are handed out by this process
+ * @param duration_ns  how long, under an hour
+ * @return 0; what the callback returned; -EBUSY: its server is recording already; -ENOTSUP;
+ * -ENOENT, -EACCES, -ENOTCONN, -ETIMEDOUT as morsel_mount_stat()
+ */
+MORSEL_API int morsel_mount_profile(const char *dir, const struct morsel_profile_options *o,
+				    uint64_t duration_ns, struct morsel_error *err);
+
 /* ---- the cache ------------------------------------------------------------------------------ */
 
 /* All of these are safe while other processes use the cache. JSON is for free(3). */

@@ -360,18 +360,15 @@ static void flight_job(void *arg)
 {
 	struct flight *f = arg;
 	struct reader *r = f->r;
-	struct trace_task before = trace_task_set(f->task);
-	struct prof_scope scope;
+	struct flight_work work;
 	int e = -ECANCELED;
 
-	f->trace_run = trace_begin();
-	flight_op_begin(f, &scope);
+	flight_work_begin(f, &work);
 	if (!atomic_load(&r->cancel))
 		e = f->kind == FLIGHT_FETCH ? fetch_run(f) : verify_run(f, 0);
 	flight_trace_end(f);
 	flight_end(f, e, true);
-	trace_task_set(before);
-	prof_op_end(&scope);
+	flight_work_end(&work);
 	free(f);
 	reader_job_end(r);
 }

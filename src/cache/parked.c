@@ -109,6 +109,7 @@ static void resume(struct reader *r, struct parked *p)
 	struct trace_task before = trace_task_set(p->task);
 	struct reader_request *rq = p->rq;
 	struct layer *l = p->ls->conf.layer;
+	uint64_t begin = trace_begin();
 	int e = p->result;
 
 	while (e >= 0) {
@@ -130,6 +131,7 @@ static void resume(struct reader *r, struct parked *p)
 		if (e == READER_PENDING)
 			break;
 	}
+	trace_span(TRACE_CACHE, begin);
 	if (e != READER_PENDING)
 		answer(r, p, e);
 	unref(r, p);

@@ -163,6 +163,7 @@ static bool flight_fly(struct prefetch *p, struct flight *f)
 {
 	struct reader *r = p->r;
 	uint64_t bytes = device_bytes(f);
+	struct flight_work work;
 	int e;
 
 	if (bytes > p->left) { /* more would push out what is used */
@@ -172,8 +173,11 @@ static bool flight_fly(struct prefetch *p, struct flight *f)
 		return false;
 	}
 	p->left -= bytes;
+	flight_work_begin(f, &work);
 	e = fetch_run(f);
+	flight_trace_end(f);
 	flight_end(f, e, true);
+	flight_work_end(&work);
 	free(f);
 	reader_job_end(r);
 	if (e >= 0 || e == -ECANCELED) {

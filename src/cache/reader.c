@@ -88,6 +88,14 @@ static void keep_ahead(struct reader *r, struct layer_state *ls)
 	flights_start(r, new);
 }
 
+static bool is_in_memory(const struct layer_state *ls, uint64_t dev_off)
+{
+	uint64_t i = layer_index_chunk_at(ls->index, dev_off);
+
+	return i < ls->index->header.n_chunks &&
+	       layer_chunk_state(ls->conf.layer, i) == CHUNK_IN_MEMORY;
+}
+
 static bool read_now(struct reader *r, struct layer_state *ls, uint64_t dev_off, void *buf,
 		     uint32_t len)
 {
@@ -104,6 +112,8 @@ static bool read_now(struct reader *r, struct layer_state *ls, uint64_t dev_off,
 		keep_ahead(r, ls);
 	ahead_touch(r, ls, dev_off, len);
 	layer_touch(l);
+	if (trace_on())
+		trace_task.flags |= is_in_memory(ls, dev_off) ? TRACE_READ_MEMORY : 0;
 	COUNT(r, ls, reads, 1);
 	COUNT(r, ls, hits, 1);
 	COUNT(r, ls, bytes_served, len);

@@ -228,8 +228,14 @@ int verify_run(struct flight *f, int flags);
 void flight_trace_begin(struct flight *f);
 void flight_trace_wait(const struct flight *f, const struct parked *p);
 void flight_trace_end(const struct flight *f);
-/* What the thread that works on it is at, for the samplers. */
-void flight_op_begin(const struct flight *f, struct prof_scope *scope);
+/* A thread works on it, until flight_work_end(): what it does is the flight's, what it causes is of
+ * who caused the flight. flight_trace_end() comes before flight_end(), this after. */
+struct flight_work {
+	struct trace_task before;
+	struct prof_scope op;
+};
+void flight_work_begin(struct flight *f, struct flight_work *w);
+void flight_work_end(struct flight_work *w);
 
 /* Remembers why, and says it, at most once a second. */
 void reader_failed(struct reader *r, int code, const char *text);

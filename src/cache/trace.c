@@ -38,8 +38,12 @@ void flight_trace_end(const struct flight *f)
 				.code = (uint16_t)kind_of(f)};
 	uint64_t from = f->chunk_first, to = f->chunk_last + 1;
 
-	if (!e.id || !trace_on())
+	if (!trace_on())
 		return;
+	if (!e.id) { /* it was under way when the trace began: that it ended is known */
+		e.id = trace_new_id();
+		e.start = trace_ticks();
+	}
 	if (f->kind == FLIGHT_FETCH) {
 		layer_chunks_in_spans(ix, f->first, f->last, &from, &to);
 		e.flight.bytes = (uint32_t)min_u64(
@@ -51,14 +55,14 @@ void flight_trace_end(const struct flight *f)
 		e.flight.dev_off = ix->chunks[from].dev_off;
 		e.flight.dev_end = ix->chunks[to - 1].dev_off + ix->chunks[to - 1].len;
 	}
-	e.flight.run = f->trace_run ? f->trace_run : f->trace_start;
+	e.flight.run = f->trace_run ? f->trace_run : e.start;
 	e.end = trace_ticks();
 	trace_emit(&e);
 }
 
 /* What somebody waits for is part of his read; what is brought before that has a name of its own.
  */
-void flight_op_begin(const struct flight *f, struct prof_scope *scope)
+static void op_begin(const struct flight *f, struct prof_scope *scope)
 {
 	static const char *const names[] = {[TRACE_FETCH] = "read",
 					    [TRACE_READAHEAD] = "readahead",
@@ -66,7 +70,7 @@ void flight_op_begin(const struct flight *f, struct prof_scope *scope)
 					    [TRACE_CHECK] = "verify"};
 	struct prof_op op = {
 		.name = names[kind_of(f)], .image = f->r->label, .layer = f->ls->label};
-	struct process p = {0};
+	struct process p;
 
 	if (prof_listening() && f->task.who) {
 		process_get(f->task.who->process, &p);
@@ -74,4 +78,17 @@ void flight_op_begin(const struct flight *f, struct prof_scope *scope)
 		op.pid = p.pid;
 	}
 	prof_op_begin(scope, &op);
+}
+
+void flight_work_begin(struct flight *f, struct flight_work *w)
+{
+	w->before = trace_task_set(f->task);
+	f->trace_run = trace_begin();
+	op_begin(f, &w->op);
+}
+
+void flight_work_end(struct flight_work *w)
+{
+	prof_op_end(&w->op);
+	trace_task_set(w->before);
 }

@@ -21,6 +21,7 @@
 #include "base/thread.h"
 
 #define CLIENTS_MAX 32
+#define REQUEST_MAX 256
 #define ACCEPT_PAUSE_MS 1000 /* after accept() failed: the cause does not go away at once */
 
 struct control_server {
@@ -29,6 +30,12 @@ struct control_server {
 	struct control_socket socket;
 	int stop_fd;
 	int clients[CLIENTS_MAX]; /* -1 = free; silent ones wait for our end */
+	/* The one client that is answered at length. */
+	pthread_t profiler;
+	bool profiler_runs; /* must be joined */
+	atomic_bool profiler_done;
+	int profiler_fd;
+	char profiler_request[REQUEST_MAX];
 };
 
 /* ---- one client ---- */
@@ -75,22 +82,55 @@ static void reply_send(int fd, const char *text)
 	}
 }
 
+static void *profiler_thread(void *arg)
+{
+	struct control_server *c = arg;
+
+	c->p->profile(c->p->control_userdata, c->profiler_fd, c->stop_fd, c->profiler_request);
+	close(c->profiler_fd);
+	atomic_store(&c->profiler_done, true);
+	return NULL;
+}
+
+/* Takes *fd over. */
+static void profiler_start(struct control_server *c, int *fd, const char *request)
+{
+	if (c->profiler_runs && atomic_load(&c->profiler_done)) {
+		pthread_join(c->profiler, NULL);
+		c->profiler_runs = false;
+	}
+	if (c->profiler_runs) {
+		reply_send(*fd, "error -16 it is being profiled already\n"); /* -EBUSY */
+		return;
+	}
+	c->profiler_fd = *fd;
+	strcpy(c->profiler_request, request);
+	atomic_store(&c->profiler_done, false);
+	c->profiler_runs = thread_start(&c->profiler, "morsel-profile", profiler_thread, c) >= 0;
+	if (c->profiler_runs)
+		*fd = -1;
+}
+
 /* Requests are short: one that does not come in one piece is nobody's of ours. */
 static void client_serve(struct control_server *c, int *fd)
 {
-	char line[256];
+	char line[REQUEST_MAX];
 	ssize_t n = recv(*fd, line, sizeof(line) - 1, 0);
 	char *reply;
 
 	if (n > 0) {
 		line[n] = 0;
 		line[strcspn(line, "\n")] = 0;
+	}
+	if (n > 0 && c->p->profile && !strncmp(line, "profile ", 8))
+		profiler_start(c, fd, line);
+	else if (n > 0) {
 		reply = c->p->control(c->p->control_userdata, line);
 		if (reply)
 			reply_send(*fd, reply);
 		free(reply);
 	}
-	close(*fd);
+	closep(fd);
 	*fd = -1;
 }
 
@@ -254,5 +294,7 @@ void control_stop(struct control_server *c)
 	if (write(c->stop_fd, &one, sizeof(one)) < 0)
 		abort(); /* an eventfd of ours that never overflows */
 	pthread_join(c->thread, NULL);
+	if (c->profiler_runs)
+		pthread_join(c->profiler, NULL);
 	control_free(c);
 }

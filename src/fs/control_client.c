@@ -92,11 +92,9 @@ static bool is_death(int r)
 	return r == -ECONNRESET || r == -EPIPE;
 }
 
-static int server_ask(const struct mount_info *m, const char *dir, const char *request,
-		      struct buf *reply, struct error *err)
+static int server_connect(const struct mount_info *m, const char *dir, struct error *err)
 {
-	_cleanup_(closep) int fd = control_connect(m->dev, m->owner);
-	int r;
+	int fd = control_connect(m->dev, m->owner);
 
 	if (fd == -EACCES)
 		return error_set(err, fd, "%s: only who mounted it, or root, may ask its server",
@@ -106,6 +104,17 @@ static int server_ask(const struct mount_info *m, const char *dir, const char *r
 				 "%s: its server is gone; morsel umount takes the mount away", dir);
 	if (fd < 0)
 		return error_set_errno(err, fd, "%s: can't reach its server", dir);
+	return fd;
+}
+
+static int server_ask(const struct mount_info *m, const char *dir, const char *request,
+		      struct buf *reply, struct error *err)
+{
+	_cleanup_(closep) int fd = server_connect(m, dir, err);
+	int r;
+
+	if (fd < 0)
+		return fd;
 	r = request_send(fd, request);
 	if (r >= 0)
 		r = reply_read(fd, reply);
@@ -138,4 +147,22 @@ int fs_control(const char *dir, const char *request, char **ret, struct error *e
 	*ret = (char *)steal_ptr(reply.data);
 	reply.len = reply.cap = 0;
 	return 0;
+}
+
+int fs_control_open(const char *dir, const char *request, struct error *err)
+{
+	_cleanup_(closep) int fd = -1;
+	char path[PATH_MAX];
+	struct mount_info m;
+	int r = mountinfo_find_ours(dir, path, &m, err);
+
+	if (r < 0)
+		return r;
+	fd = server_connect(&m, dir, err);
+	if (fd < 0)
+		return fd;
+	r = request_send(fd, request);
+	if (r < 0)
+		return error_set_errno(err, r, "%s: its server does not listen", dir);
+	return steal_fd(&fd);
 }

@@ -36,9 +36,12 @@ struct fs_params {
 	uint64_t used_bytes; /* statfs: sum of file sizes; 0 = from the image's devices */
 	/* Answers a control request ("stat"): JSON text, freed by the caller; NULL = no memory. */
 	char *(*control)(void *userdata, const char *request);
-	void *control_userdata;
-	int cancel_fd;	 /* borrowed: ends fs_serve() when it is readable; 0 = none */
-	bool no_signals; /* SIGINT, SIGTERM and SIGHUP are left to others */
+	/* Answers one that takes long, in a thread of its own, until end_fd is readable: fd is the
+	 * client's, non-blocking, closed afterwards. For requests that begin with "profile ". */
+	void (*profile)(void *userdata, int fd, int end_fd, const char *request);
+	void *control_userdata; /* for both */
+	int cancel_fd;		/* borrowed: ends fs_serve() when it is readable; 0 = none */
+	bool no_signals;	/* SIGINT, SIGTERM and SIGHUP are left to others */
 	/* Borrowed: who else holds the mount, and what the server before us left, which is then
 	 * served in place of a new mount. NULL: nobody. */
 	struct morsel_handover *handover;
@@ -71,5 +74,8 @@ int fs_umount(const char *dir, bool lazy, struct error *err);
  * mount; -EACCES: another's; -ENOTCONN: its server is dead; -ETIMEDOUT: it does not answer for 5 s.
  */
 int fs_control(const char *dir, const char *request, char **ret, struct error *err);
+/* Sends one that is answered at length: the connection, for the caller to read and close. Errors as
+ * fs_control(). */
+int fs_control_open(const char *dir, const char *request, struct error *err);
 
 #endif

@@ -93,6 +93,8 @@ void fs_request_begin(struct fs *f, const struct fuse_buf *buf);
 void fs_request_end(struct fs *f);
 /* It is answered later: *ret is for fs_request_done(). */
 void fs_request_take(struct fs_request *ret);
+/* Now the answer is given. */
+void fs_request_answers(const struct fs_request *rq);
 void fs_request_done(struct fs *f, const struct fs_request *rq, uint32_t delivered, int result);
 /* What follows in this thread is for this file and the process of this thread of it. */
 void fs_request_reads(struct fs *f, uint64_t nid, pid_t tid);

@@ -104,6 +104,7 @@ static void parked_done(struct reader_request *rq, int result)
 	struct fs *f = p->f;
 
 	unpark(f, p);
+	fs_request_answers(&p->measured);
 	if (result == 0)
 		fuse_reply_buf(p->req, (char *)p->buf, p->len);
 	else
@@ -186,6 +187,7 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct f
 	size = min_u64(size, FS_READ_MAX);
 	if (r >= 0 && (!size || (uint64_t)off >= inode.size)) {
 		fuse_reply_buf(req, NULL, 0);
+		fs_request_note(0, TRACE_READ_END, 0);
 		return;
 	}
 	if (r >= 0)

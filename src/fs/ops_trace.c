@@ -62,6 +62,7 @@ void fs_request_begin(struct fs *f, const struct fuse_buf *buf)
 	rq.id = trace_new_id();
 	current = rq;
 	trace_task.id = rq.id;
+	trace_hold(true);
 	name_record(buf);
 }
 
@@ -74,7 +75,7 @@ void fs_request_done(struct fs *f, const struct fs_request *rq, uint32_t deliver
 		.end = trace_ticks(),
 		.id = rq->id,
 		.kind = TRACE_FUSE,
-		.flags = rq->flags,
+		.flags = rq->flags | trace_task.flags,
 		.code = rq->opcode,
 		.image = f->p.access ? access_id(f->p.access) : 0,
 		.fuse = {.ino = f->p.kernel ? 0 : ino_to_nid(f->p.image, rq->ino),
@@ -84,6 +85,7 @@ void fs_request_done(struct fs *f, const struct fs_request *rq, uint32_t deliver
 			 .process = rq->process,
 			 .result = result},
 	});
+	trace_hold(false);
 }
 
 void fs_request_end(struct fs *f)
@@ -98,6 +100,14 @@ void fs_request_take(struct fs_request *ret)
 {
 	*ret = current;
 	current.id = 0;
+	if (ret->id)
+		trace_hold(false);
+}
+
+void fs_request_answers(const struct fs_request *rq)
+{
+	if (rq->id)
+		trace_hold(true);
 }
 
 void fs_request_reads(struct fs *f, uint64_t nid, pid_t tid)

@@ -6,6 +6,7 @@
 #include "fs/handover.h"
 #include "lib/backend.h"
 #include "lib/prefetch_list.h"
+#include "lib/profile.h"
 #include "lib/report.h"
 #include "prof/op.h"
 
@@ -104,6 +105,13 @@ static char *mount_report(void *userdata, const char *request)
 		json_array_append_new(layers, layer_report(img, i, mc->kernel));
 	json_object_set_new(o, "layers", layers);
 	return report_text(o);
+}
+
+static void mount_profile(void *userdata, int fd, int end_fd, const char *request)
+{
+	struct mount_context *mc = userdata;
+
+	profile_serve(mc->img, fd, end_fd, request);
 }
 
 static void ready_ignore(void *userdata)
@@ -223,6 +231,7 @@ int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_
 		.noexec = own->noexec,
 		.threads = own->threads,
 		.control = mount_report,
+		.profile = mount_profile,
 		.control_userdata = &mr.context,
 		.cancel_fd = img->m->cancel_fd,
 		.no_signals = own->no_signals,

@@ -1,0 +1,257 @@
+"""What measuring says: traces and access profiles of mounts, against their counters and Go's and Python's own readers."""
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.request
+
+import samples
+import stargz
+from faults import FaultRegistry
+from images import Layout
+from morseltest import TOOLS, SECRET, USER, free_port, need, wait_until
+from registries import Registry
+from tarball import Tar
+
+CPU, FGPROF, HEAP, ALLOCS, TRACE, ACCESS = 1, 2, 4, 8, 16, 32
+COUNT, SIZE = 12, 100_000
+PHASES = {"queue", "connect", "first_byte", "transfer", "decompress", "verify", "cache"}
+SOURCES = {"cache", "memory", "network", "readahead", "prefetch", "hole", "error"}
+
+
+def tool(t):
+    """The recorder, linked with the library of the build under test."""
+    need("gcc")
+    build = os.path.dirname(t.binary)
+    out = t.path("profiled")
+    sanitize = {"plain": [], "asan": ["-fsanitize=address,undefined"], "tsan": ["-fsanitize=thread"]}[t.build]
+    t.run("gcc", "-Wall", "-Wextra", "-Werror", *sanitize, f"-I{TOOLS}/../../include", f"{TOOLS}/profiled.c", "-L" + build,
+          "-lmorsel", f"-Wl,-rpath,{build}", "-o", out)
+    return out
+
+
+def image(t, seed):
+    files = samples.big_files(seed, COUNT, SIZE)
+    lay = Layout(t.new_path("img"))
+    tar = Tar().dir("data").dir("empty")
+    for path, data in files.items():
+        tar.file(path, data)
+    tar.file("data/zeros", b"").symlink("data/link", "f000")
+    lay.image([stargz.by_go(t, tar.end())])
+    return lay, files
+
+
+def registry(t, seed, **kw):
+    lay, files = image(t, seed)
+    r = Registry(t, **kw)
+    r.push(lay)
+    return r, files
+
+
+class Recording:
+    """Records the server of a mount until stop()."""
+
+    def __init__(self, t, m, kinds, *more, seconds=60):
+        self.t, self.out = t, t.new_path("profiles")
+        os.mkdir(self.out)
+        self.p = t.popen(tool(t), "attach", m.path, kinds, int(seconds * 1000), self.out, *more, stderr=subprocess.PIPE)
+        time.sleep(0.4 * t.slow)  # it has begun by then; a read of before would only be missing
+
+    def stop(self):
+        self.p.send_signal(2)
+        err = self.p.communicate(timeout=60)[1]
+        self.t.equal((self.p.returncode, err), (0, b""), "the recorder's end")
+        return self
+
+    def path(self, name):
+        return f"{self.out}/{name}"
+
+    def reads(self):
+        with open(self.path("access.jsonl"), encoding="utf-8") as f:
+            return [json.loads(line) for line in f]
+
+
+def go(t, *args, **kw):
+    need("/usr/lib/go-1.19/bin/go")
+    return t.run("/usr/lib/go-1.19/bin/go", *args, env={"HOME": t.work, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}, **kw)
+
+
+def totals(t, profile):
+    """{sample type: sum} by go tool pprof."""
+    raw = go(t, "tool", "pprof", "-raw", "-sample_index=bytes", profile).text
+    lines = raw.split("Samples:\n")[1].split("Locations\n")[0].splitlines()
+    types = [x.split("/")[0] for x in lines[0].replace("[dflt]", "").split()]
+    values = [v for v in (line.split(":")[0].split() for line in lines[1:]) if len(v) == len(types) and all(map(str.isdigit, v))]
+    return {kind: sum(int(v[i]) for v in values) for i, kind in enumerate(types)}
+
+
+def difference(after, before):
+    names = {"opens": "opens", "reads": "reads", "bytes": "bytes_served", "fetched_bytes": "bytes_fetched", "wait": "wait_ns"}
+    return {kind: after[name] - before[name] for kind, name in names.items()}
+
+
+def check_reads(t, reads):
+    for r in reads:
+        t.equal(set(r["phases"]) - PHASES, set(), "unknown phases")
+        t.check(r["source"] in SOURCES, f"source {r['source']}")
+        total, phases = r["duration_ns"], sum(r["phases"].values())
+        t.check(abs(total - phases) <= 0.02 * total, f"the phases of {r} make {phases}")
+
+
+def case_totals(t):
+    """Access totals are the server's counters exactly; the trace has each read, and its phases add up."""
+    r, files = registry(t, 1)
+    with t.mounted(r.ref(), "--prefetch", "none") as m:
+        before = m.stat()
+        rec = Recording(t, m, TRACE | ACCESS)
+        for name, data in files.items():
+            t.equal(m.read(name), data, name)
+        t.run("cat", m / "data/f001", m / "data/f002", m / "data/zeros")
+        t.parallel(4, lambda i: t.run("sha256sum", m / f"data/f00{i}"))
+        rec.stop()
+        want = difference(m.stat(), before)
+        t.equal(totals(t, rec.path("access.pprof")), want, "access totals")
+        reads = rec.reads()
+        check_reads(t, reads)
+        t.equal(len(reads), want["reads"], "reads")
+        t.equal(sum(x["length"] for x in reads), want["bytes"], "bytes delivered")
+        t.equal({x["path"] for x in reads}, {"/" + f for f in files}, "paths")
+        digest = m.stat()["layers"][0]["digest"]
+        t.equal({x["layer"] for x in reads}, {digest}, "layers")
+        t.check(any(x["source"] == "network" for x in reads), "nothing came by the network")
+        t.equal({x["pid"] for x in reads if x["command"].startswith("python")}, {os.getpid()}, "pid")
+        now = time.time()
+        for x in reads:
+            t.check(now - 120 * t.slow < x["time"] < now + 1, f"time {x['time']}")
+            t.check(x["offset"] + x["length"] <= SIZE, f"range {x}")
+        for kind, in (("decompress",), ("verify",), ("first_byte",)):
+            t.check(any(kind in x["phases"] for x in reads), f"no read spent time on {kind}")
+
+
+def case_prefetch(t):
+    """What a prefetch fetches is its own, and reads of that say so."""
+    lay, files = image(t, 2)
+    with FaultRegistry(t, lay) as r:
+        with t.mounted(r.ref(), "--prefetch", "none"):
+            pass
+        r.rule(path="/blobs/", ranged=True, times=1, delay=2 * t.slow)  # the recording begins before anything came
+        with t.mounted(r.ref(), "--prefetch", "all") as m:
+            rec = Recording(t, m, ACCESS)
+            wait_until("the layer is complete", lambda: m.stat()["layers"][0]["complete"], 60)
+            t.equal(m.read("data/f005"), files["data/f005"], "contents")
+            rec.stop()
+            st = m.stat()
+            sums = totals(t, rec.path("access.pprof"))
+            t.equal(sums, difference(st, dict.fromkeys(st, 0)), "access totals")
+            t.equal(st["bytes_fetched"], st["prefetch_bytes"], "bytes of the prefetch")
+            t.equal({x["source"] for x in rec.reads()}, {"prefetch"}, "sources")
+            top = go(t, "tool", "pprof", "-top", "-sample_index=fetched_bytes", "-tagfocus=op=prefetch", rec.path("access.pprof"))
+            t.contains(top.text, "(prefetch)", f"{sums['fetched_bytes'] / 1024:.2f}kB")
+
+
+def case_second_time(t):
+    """What is there is read from the cache, and each process opens a file once."""
+    r, files = registry(t, 2)
+    with t.mounted(r.ref(), "--prefetch", "none") as m:
+        m.read("data/f003")
+        with open(m / "data/f003", "rb") as f:
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        rec = Recording(t, m, ACCESS)
+        for _ in range(3):
+            t.run("cat", m / "data/f003")
+            with open(m / "data/f003", "rb") as f:
+                os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        rec.stop()
+        reads = rec.reads()
+        t.equal({x["source"] for x in reads}, {"cache"}, "sources")
+        t.equal({x["command"] for x in reads}, {"cat"}, "commands")
+        t.equal(len({x["pid"] for x in reads}), 3, "processes")
+        sums = totals(t, rec.path("access.pprof"))
+        t.equal((sums["opens"], sums["bytes"], sums["fetched_bytes"]), (3, 3 * SIZE, 0), "opens by three processes")
+        check_reads(t, reads)
+
+
+def case_pprof_views(t):
+    """Path components are frames; labels tell layers and processes apart."""
+    r, files = registry(t, 3)
+    with t.mounted(r.ref(), "--prefetch", "none") as m:
+        rec = Recording(t, m, ACCESS)
+        t.run("cat", m / "data/f004")
+        rec.stop()
+        profile = rec.path("access.pprof")
+        top = go(t, "tool", "pprof", "-top", "-cum", "-sample_index=bytes", profile).text
+        t.contains(top, "data/", "f004")
+        digest = m.stat()["layers"][0]["digest"]
+        for focus, found in ((f"layer={digest}", True), ("layer=sha256:0000", False), ("command=cat", True), ("op=read", True),
+                             ("command=dog", False)):
+            text = go(t, "tool", "pprof", "-top", "-sample_index=bytes", f"-tagfocus={focus}", profile).text
+            t.equal("f004" in text, found, focus)
+
+
+def case_go_trace(t):
+    """go tool trace of Go 1.19 reads it: events, profiles, and its pages."""
+    # not: asan tsan
+    r, files = registry(t, 4)
+    with t.mounted(r.ref(), "--prefetch", "none") as m:
+        rec = Recording(t, m, TRACE)
+        t.parallel(6, lambda i: m.read(f"data/f00{i}"))
+        os.listdir(m / "data")
+        t.check(not os.path.exists(m / "data/missing"), "a file that is not there")
+        rec.stop()
+        layer = m.stat()["layers"][0]["digest"]
+    trace = rec.path("trace.out")
+    text = go(t, "tool", "trace", "-d", trace).text
+    for kind in ("UserTaskCreate", "UserTaskEnd", "UserRegion", "UserLog", "GoBlockNet", "GoUnblock"):
+        t.contains(text, kind)
+    t.contains(text, "fuse.read", "http.GET", "/data/f003", "/data/missing", layer, "first_byte", "decompress")
+    net = go(t, "tool", "trace", "-pprof=net", trace).out
+    t.check(net[:2] == b"\x1f\x8b", "no profile of blocking")
+    port = free_port()
+    p = t.popen("/usr/lib/go-1.19/bin/go", "tool", "trace", f"-http=127.0.0.1:{port}", trace, env={"HOME": t.work},
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def page(path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as f:
+            return f.read().decode()
+
+    def alive():
+        try:
+            return page("/usertasks")
+        except OSError:
+            return None
+
+    tasks = wait_until("the pages", alive, 30)
+    t.contains(tasks, "fuse.read", "http.GET")
+    t.contains(page("/userregions"), "first_byte", "decompress")
+    t.contains(page("/usertask?type=fuse.read"), "/data/f00", "offset")
+    t.contains(page("/goroutines"), "fuse.read")
+    if shutil.which("dot"):
+        page("/regionblock?type=transfer")
+    t.check(p.poll() is None, "go tool trace ended")
+
+
+def case_chrome_trace(t):
+    """The same as Chrome's JSON: slices inside slices, arrows from requests to reads."""
+    r, files = registry(t, 5)
+    with t.mounted(r.ref(), "--prefetch", "none") as m:
+        rec = Recording(t, m, TRACE, "chrome")
+        t.parallel(6, lambda i: m.read(f"data/f00{i}"))
+        rec.stop()
+    with open(rec.path("trace.json"), encoding="utf-8") as f:
+        doc = json.load(f)
+    events = doc["traceEvents"]
+    requests = [e for e in events if e.get("cat") == "request"]
+    names = {e["name"] for e in requests}
+    t.check({"fuse.read", "http.GET"} <= names, f"names {names}")
+    phases = {}
+    for e in events:
+        if e.get("cat") == "phase":
+            phases.setdefault((e["pid"], e["tid"]), []).append(e)
+    for rq in requests:
+        inside = sum(e["dur"] for e in phases.get((rq["pid"], rq["tid"]), [])
+                     if rq["ts"] <= e["ts"] and e["ts"] + e["dur"] <= rq["ts"] + rq["dur"] + 0.001)
+        t.check(abs(inside - rq["dur"]) <= 0.02 * rq["dur"] + 0.01, f"{rq}: phases of {inside} us")
+    flows = {e["id"] for e in events if e["ph"] == "s"} & {e["id"] for e in events if e["ph"] == "f"}
+    t.check(flows, "no arrow from a request to a read")
+    t.equal(doc["otherData"]["lost_events"], 0, "lost events")
