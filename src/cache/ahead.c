@@ -2,9 +2,13 @@
 /* Between the reader and its planners: reads are told to them, and what they want is fetched. */
 #include "cache/reader_impl.h"
 
+#include <time.h>
+
 #include <errno.h>
 
 #define REST_FLIGHTS_MAX 2
+#define ALL_WAIT_NS (10 * NS_PER_S)
+#define ALL_LOOK_NS (20 * NS_PER_MS)
 #define FOLLOW_FLIGHTS_MAX 10 /* many small ones: demand still finds a thread and a connection */
 
 static bool span_in_fetch(const struct layer_state *ls, uint64_t span)
@@ -204,4 +208,46 @@ void ahead_touch(struct reader *r, struct layer_state *ls, uint64_t dev_off, uin
 	ahead_plan(r, ls, ahead_touch_chunks(ls, from, end), &new);
 	pthread_mutex_unlock(&r->lock);
 	flights_start(r, new);
+}
+
+bool ahead_rest(struct reader *r, struct layer_state *ls, struct flight **ret_new)
+{
+	ahead_plan(r, ls, NULL, ret_new);
+	for (uint32_t i = 0; i < r->n_layers && !*ret_new; i++)
+		if (r->layers[i].planner.wants_all)
+			ahead_plan(r, &r->layers[i], NULL, ret_new);
+	return ls->planner.wants_all && !ls->flights && ls->conf.blob;
+}
+
+void ahead_all(struct reader *r, struct layer_state *ls)
+{
+	struct flight *new = NULL;
+
+	if (!ls->conf.blob || !blob_is_here(ls->conf.blob))
+		return;
+	pthread_mutex_lock(&r->lock);
+	ls->planner.wants_all = true;
+	ls->planner.rest_next = 0;
+	if (!r->stopping)
+		ahead_plan(r, ls, NULL, &new);
+	pthread_mutex_unlock(&r->lock);
+	flights_start(r, new);
+}
+
+void ahead_all_wait(struct reader *r)
+{
+	uint64_t give_up = reader_now(r) + ALL_WAIT_NS;
+	bool any = false;
+
+	for (uint32_t i = 0; i < r->n_layers; i++)
+		any |= r->layers[i].planner.wants_all;
+	pthread_mutex_lock(&r->lock);
+	while (any && r->rest && !atomic_load(&r->cancel) && reader_now(r) < give_up) {
+		uint64_t at = reader_now(r) + ALL_LOOK_NS;
+		struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S),
+				      .tv_nsec = (long)(at % NS_PER_S)};
+
+		pthread_cond_clockwait(&r->changed, &r->lock, CLOCK_MONOTONIC, &ts);
+	}
+	pthread_mutex_unlock(&r->lock);
 }

@@ -46,6 +46,10 @@ void cache_close(struct cache *c);
 DEFINE_CLEANUP(struct cache *, cache_close)
 const char *cache_dir(const struct cache *c);
 
+/* An empty file without a name, for that many bytes: in the directory, or in memory if they are
+ * few. -EFBIG: they would take too much of the cache's bound. */
+int cache_spool_open(struct cache *c, uint64_t bytes);
+
 /* Documents by digest. get verifies again and treats a damaged file as a miss (and removes it). */
 int cache_blob_get(struct cache *c, const struct digest *d, size_t max_bytes, struct buf *ret);
 int cache_blob_put(struct cache *c, const struct digest *d, const void *data, size_t n);

@@ -5,11 +5,14 @@
 #include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/userns.h"
 
 #define VERSION_BYTES_MAX 64
+#define SPOOL_SHARE 2 /* of the cache's bound: one blob's */
+#define SPOOL_MEMORY_MAX (UINT64_C(64) << 20)
 #define TAG_TEXT                                                                                   \
 	"Signature: 8a477f597d28d172789f06886806bc55\n"                                            \
 	"# This directory is a cache of morsel and may be removed at any time.\n"
@@ -281,4 +284,18 @@ void cache_close(struct cache *c)
 const char *cache_dir(const struct cache *c)
 {
 	return c->dir;
+}
+
+int cache_spool_open(struct cache *c, uint64_t bytes)
+{
+	int fd = -EROFS;
+
+	if (bytes > c->limit_bytes / SPOOL_SHARE)
+		return -EFBIG;
+	if (cache_disk_ok(c))
+		fd = c->seam->openat(c->seam, c->sub_fd[SUB_TMP], ".", O_RDWR | O_TMPFILE, 0600);
+	if (fd >= 0 || bytes > SPOOL_MEMORY_MAX)
+		return fd;
+	fd = memfd_create("morsel-spool", MFD_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }

@@ -37,6 +37,8 @@ struct fetch {
 	size_t len, cap;
 	bool locked, again;	/* again: not the first try for these chunks */
 	uint32_t avoid, served; /* places that are left out; whose bytes these are */
+	bool local;		/* the blob is here: nothing goes over the link */
+	bool whole;		/* all of the blob comes, and the call lasts until it has come */
 	bool gave_way;		/* a prefetch broke its piece off, for somebody who reads */
 	uint64_t piece_end, gives_way_above;
 	uint64_t first_byte_at_ns, arrived_before; /* on the link: when, and what had come */
@@ -197,11 +199,12 @@ static int bytes_arrived(void *userdata, const void *data, size_t n)
 	memcpy(x->buf + x->len, data, n);
 	x->len += n;
 	/* The last ones are left to pass_read(), so that what the request cost is counted before
-	 * the last reader is let go. */
+	 * the last reader is let go; unless that is long after. */
 	if (x->len == x->cap)
-		return 0;
+		return x->whole ? bytes_decode(x, true) : 0;
 	e = bytes_decode(x, false);
-	if (e >= 0 && x->piece_end - x->len > x->gives_way_above && atomic_load(&x->f->r->demand)) {
+	if (e >= 0 && !x->whole && x->piece_end - x->len > x->gives_way_above &&
+	    atomic_load(&x->f->r->demand)) {
 		x->gave_way = true;
 		return -EINTR;
 	}
@@ -220,7 +223,7 @@ static bool transfer_begin(struct fetch *x, uint64_t bytes, bool background)
 	x->first_byte_at_ns = 0;
 	if (background)
 		prefetch_asked(&r->gate, bytes, reader_now(r));
-	else {
+	else if (!x->local) {
 		prefetch_demand_begin(&r->gate, bytes, reader_now(r));
 		pthread_cond_broadcast(&r->prefetch_news);
 		atomic_fetch_add(&r->demand, 1);
@@ -243,7 +246,7 @@ static void transfer_end(struct fetch *x, uint64_t bytes, bool background,
 		who = access_prefetch(r->access);
 	else if (x->f->why == WHY_PREFETCH && x->f->waits) /* taken over */
 		who = x->f->waits->p->task.who;
-	if (!background) {
+	if (!background && !x->local) {
 		prefetch_demand_end(&r->gate, bytes, now);
 		atomic_fetch_sub(&r->demand, 1);
 	}
@@ -283,11 +286,14 @@ static int piece_read(struct fetch *x, uint64_t bytes, bool background, uint64_t
 				      .background = background,
 				      .avoid = x->avoid,
 				      .served = &x->served,
+				      .whole = &x->whole,
 				      .cost = &cost};
-	bool alone = transfer_begin(x, bytes, background);
+	bool alone;
 	uint64_t begin = trace_begin();
 	int e;
 
+	x->local = blob_is_here(x->ls->conf.blob);
+	alone = transfer_begin(x, bytes, background);
 	x->piece_end = x->len + bytes;
 	x->gives_way_above = background ? way_bytes(r) : UINT64_MAX;
 	e = blob_read(x->ls->conf.blob, x->blob_off + x->len, bytes, &o, bytes_arrived, x, x->err);
@@ -498,5 +504,7 @@ int fetch_run(struct flight *f)
 	pthread_mutex_lock(&f->r->lock);
 	f->bad = x.bad;
 	pthread_mutex_unlock(&f->r->lock);
+	if (x.whole)
+		ahead_all(f->r, f->ls);
 	return e;
 }

@@ -316,7 +316,7 @@ void flight_end(struct flight *f, int result, bool may_block)
 {
 	struct reader *r = f->r;
 	struct flight *new = NULL;
-	bool failed = result < 0, asked;
+	bool failed = result < 0, asked, all_kept = false;
 	struct wait *over;
 
 	pthread_mutex_lock(&r->lock);
@@ -337,11 +337,13 @@ void flight_end(struct flight *f, int result, bool may_block)
 		r->rest -= f->why == WHY_REST;
 	}
 	if (f->kind == FLIGHT_FETCH && f->why == WHY_REST && !failed && !r->stopping)
-		ahead_plan(r, f->ls, NULL, &new);
+		all_kept = ahead_rest(r, f->ls, &new);
 	else if (f->kind == FLIGHT_FETCH && !failed && !r->stopping)
 		ahead_follow(r, &new);
 	over = waits_take(f, 0, true, result);
 	pthread_mutex_unlock(&r->lock);
+	if (all_kept)
+		blob_forget(f->ls->conf.blob);
 	flights_start(r, new);
 	waits_resume(r, over, may_block);
 }

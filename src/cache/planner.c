@@ -286,7 +286,7 @@ bool planner_rest(struct planner *p, const struct planner_link *l, uint64_t max_
 	uint64_t taken = 0, i = p->rest_next;
 	bool open = false;
 
-	if (p->touched_bytes < p->all_bytes - p->all_bytes / 4)
+	if (!p->wants_all && p->touched_bytes < p->all_bytes - p->all_bytes / 4)
 		return false;
 	for (; i < p->index->header.n_spans; i++) {
 		uint64_t n = span_bytes(p, i);

@@ -53,6 +53,7 @@ struct planner {
 	uint64_t all_bytes, touched_bytes;
 	uint64_t stamp;
 	uint64_t rest_next; /* spans below were looked at for the rest */
+	bool wants_all;	    /* the rest, whatever was touched: it costs no network */
 	struct planner_stream streams[PLANNER_STREAMS];
 };
 
@@ -87,7 +88,7 @@ struct planner_stream *planner_touch(struct planner *p, const struct planner_lin
  * then the run starts exactly at the end of the stream, or there is none. The caller fetches it. */
 bool planner_ahead(struct planner *p, const struct planner_link *l, struct planner_stream *s,
 		   bool at_once, uint64_t max_bytes, struct plan *ret);
-/* When most of the layer has been touched: the next run of what is left. */
+/* When most of the layer has been touched, or all is wanted: the next run of what is left. */
 bool planner_rest(struct planner *p, const struct planner_link *l, uint64_t max_bytes,
 		  struct plan *ret);
 

@@ -326,6 +326,8 @@ int reader_new(const struct reader_options *o, struct reader **ret, struct error
 			return error_set(err, -ENOMEM, "no memory for a reader");
 		}
 	}
+	for (uint32_t i = 0; i < r->n_layers; i++)
+		ahead_all(r, &r->layers[i]);
 	*ret = r;
 	return 0;
 }
@@ -334,6 +336,7 @@ void reader_free(struct reader *r)
 {
 	if (!r)
 		return;
+	ahead_all_wait(r);
 	pthread_mutex_lock(&r->lock);
 	r->stopping = true;
 	cancel_all(r);

@@ -217,6 +217,14 @@ void ahead_follow(struct reader *r, struct flight **ret_new);
 void ahead_plan(struct reader *r, struct layer_state *ls, struct planner_stream *s,
 		struct flight **ret_new);
 
+/* Under the lock, when a flight for the rest is over: the next ones. True: all of a layer that was
+ * wanted is kept now. */
+bool ahead_rest(struct reader *r, struct layer_state *ls, struct flight **ret_new);
+/* A blob that came whole unasked: its layer is decoded and kept, then the blob can go. */
+void ahead_all(struct reader *r, struct layer_state *ls);
+/* Waits until that is over, or given up, for all layers. */
+void ahead_all_wait(struct reader *r);
+
 /* ---- fetch.c, verify.c: what a flight does ---- */
 
 int fetch_run(struct flight *f);

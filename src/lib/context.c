@@ -77,6 +77,11 @@ static int cancel_open(void)
 	return high < 0 ? -errno : high;
 }
 
+static int spool_open(void *userdata, uint64_t bytes)
+{
+	return cache_spool_open(userdata, bytes);
+}
+
 static int context_open(struct morsel *m, struct error *err)
 {
 	struct registry_options ro = {
@@ -87,6 +92,7 @@ static int context_open(struct morsel *m, struct error *err)
 		.tls_noverify = m->o.tls_noverify,
 		.offline = m->o.offline,
 		.user_agent = "morsel/" MORSEL_VERSION,
+		.spool_open = spool_open,
 		.cancel = &m->cancelled,
 		.call_ns = m->o.read_deadline_ns,
 	};
@@ -118,6 +124,7 @@ static int context_open(struct morsel *m, struct error *err)
 	r = cache_open(&co, &m->cache, err);
 	if (r < 0)
 		return r;
+	ro.spool_userdata = m->cache;
 	r = registry_new(&ro, &m->registry, err);
 	if (r < 0)
 		return r;

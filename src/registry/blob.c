@@ -46,6 +46,17 @@ bool blob_has_other(struct blob *b, uint32_t avoid)
 	return b->ops->has_other && b->ops->has_other(b, avoid);
 }
 
+bool blob_is_here(struct blob *b)
+{
+	return b->ops->is_here && b->ops->is_here(b, false);
+}
+
+void blob_forget(struct blob *b)
+{
+	if (b->ops->is_here)
+		b->ops->is_here(b, true);
+}
+
 void blob_close(struct blob *b)
 {
 	if (b)

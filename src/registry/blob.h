@@ -41,6 +41,10 @@ struct blob_read_options {
 	uint32_t avoid;
 	uint32_t
 		*served; /* bits are added of those whose bytes were delivered; NULL = not wanted */
+	/* Set before the first byte is delivered when a server ignores the range and sends the
+	 * whole blob: the call then lasts until all of it has come and is kept. NULL = not wanted.
+	 */
+	bool *whole;
 	struct blob_cost *cost; /* NULL = not wanted */
 };
 
@@ -51,6 +55,9 @@ struct blob_ops {
 		    blob_sink_fn sink, void *userdata, struct error *err);
 	/* Whether there is a place that is not in avoid; NULL: there is only one at all. */
 	bool (*has_other)(struct blob *b, uint32_t avoid);
+	/* Whether all of it is here, and needs no network; NULL: never. drop: it is not needed any
+	 * longer. */
+	bool (*is_here)(struct blob *b, bool drop);
 	void (*close)(struct blob *b);
 };
 
@@ -70,6 +77,9 @@ int blob_read_buf(struct blob *b, uint64_t off, uint64_t len, const struct blob_
 		  void *buf, struct error *err);
 /* Whether a read may be tried once more, with this avoid. */
 bool blob_has_other(struct blob *b, uint32_t avoid);
+/* A server has sent all of it unasked, so that reads need no network until blob_forget(). */
+bool blob_is_here(struct blob *b);
+void blob_forget(struct blob *b);
 void blob_close(struct blob *b); /* accepts NULL */
 DEFINE_CLEANUP(struct blob *, blob_close)
 

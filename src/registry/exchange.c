@@ -198,6 +198,7 @@ static int hop_perform(struct try *t, struct http_response *rs, struct error *er
 				  .answer_ns = x->answer_ns,
 				  .body_max = x->body_max,
 				  .deadline_ns = x->deadline_ns,
+				  .timeless = &x->timeless,
 				  .cancel = x->cancel,
 				  .registry_class = t->peer,
 				  .on_headers = x->on_headers,

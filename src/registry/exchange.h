@@ -115,6 +115,7 @@ struct exchange {
 	uint64_t deadline_ns;
 	uint64_t wait_ns; /* without a deadline: how long a wait for another attempt may be; 0: any
 			   */
+	bool timeless;	  /* may be set in on_headers: the deadline does not count any longer */
 	const atomic_bool *cancel;
 	bool background;	/* not while the host wants fewer requests, and never again then */
 	struct blob_cost *cost; /* or NULL */

@@ -45,7 +45,8 @@ static int news_wait(struct http *h, struct transfer *t, struct patience *p, str
 			*a = (struct attempt){.fault = TRANSFER_OURS, .code = -ECANCELED};
 			return 1;
 		}
-		if ((t->rq->deadline_ns && now >= t->rq->deadline_ns) ||
+		if ((t->rq->deadline_ns && now >= t->rq->deadline_ns &&
+		     !(t->rq->timeless && *t->rq->timeless)) ||
 		    now - min_u64(since, now) >= limit) {
 			*a = (struct attempt){.fault = TRANSFER_TIMEOUT};
 			return 1;

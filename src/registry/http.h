@@ -80,8 +80,9 @@ struct http_request {
 	uint64_t answer_ns;	/* patience for the answer's head; 0 = connect and first byte */
 	size_t body_max;	/* of a collected body; 0 = HTTP_ERROR_BODY_MAX; more is -E2BIG */
 	uint64_t deadline_ns;	/* 0 = none */
-	const atomic_bool *cancel;  /* or NULL */
-	const char *proxy;	    /* its URL; "" or NULL: none */
+	const atomic_bool *cancel; /* or NULL */
+	const bool *timeless; /* when on_headers sets it there is no deadline any longer; or NULL */
+	const char *proxy;    /* its URL; "" or NULL: none */
 	const struct http_tls *tls; /* or NULL */
 	bool tls_noverify;
 	uint64_t connect_ns, slow_ns; /* 0 = the engine's */

@@ -22,7 +22,9 @@ struct route {
 	char *key;
 	struct place *places;
 	unsigned n;
-	_Atomic int won; /* who answered last, + 1: to say so when it changes */
+	atomic_bool heeds_ranges;   /* a place has sent a range when asked for one; */
+	atomic_bool ignores_ranges; /* or a whole blob */
+	_Atomic int won;	    /* who answered last, + 1: to say so when it changes */
 };
 
 /* Of a reference to a registry; kept for the life of r. */

@@ -24,6 +24,10 @@ struct registry_options {
 	bool tls_noverify;    /* TLS without verification; never covers a token realm elsewhere */
 	bool offline;	      /* never dial: every attempt is -ENETUNREACH */
 	const char *user_agent;
+	/* Gives an empty file without a name, for bytes of a blob that come unasked: a descriptor,
+	 * or < 0: there is no room. NULL: they are not kept. */
+	int (*spool_open)(void *userdata, uint64_t bytes);
+	void *spool_userdata;
 	const atomic_bool *cancel; /* ends what fetches documents: -ECANCELED; or NULL */
 	/* Timing; 0 = the defaults: connect 5 s, first byte 10 s, slow = under 1 KiB/s for 10 s,
 	 * 5 attempts, back-off 0.1 s doubling to 5 s with full jitter, whole call 30 s. */

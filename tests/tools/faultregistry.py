@@ -16,6 +16,7 @@ Authorization header), and after its first `skip` matches; it is used `times` ti
     stall=S, at=N                    sends N bytes of the body, then nothing for S seconds, then closes
     cut=N                            sends N bytes of the body, then closes; with reset=True by a reset
     drip=S                           a byte every S seconds
+    rate=N                           N bytes a second
     flip=N                           bit 0 of byte N of the body is wrong
     whole=True                       200 and the whole blob, as if there were no Range
     content_range="..."              this Content-Range (None: none at all); {first} {last} {total} are filled in
@@ -273,6 +274,14 @@ class Answer:
             for i in range(len(body)):
                 self.write(body[i:i + 1])
                 self.wait(self.do["drip"])
+                if self.owner.stopping.is_set():
+                    return
+            return
+        if "rate" in self.do:
+            step = max(1, self.do["rate"] // 50)
+            for i in range(0, len(body), step):
+                self.write(body[i:i + step])
+                self.wait(0.02)
                 if self.owner.stopping.is_set():
                     return
             return
