@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/auxv.h>
 #include <sys/uio.h>
 
 #include "base/seam.h"
 #include "prof/self.h"
 
+#define ENTRY_BYTES 64	   /* what the program begins with */
 #define REPORT_NS NS_PER_S /* between two looks at what is mapped */
 
 #if defined(__x86_64__)
@@ -19,6 +21,8 @@ enum { DWARF_SP = 31 };
 
 struct remote {
 	Dwfl *dwfl;
+	uintptr_t thread_root;	/* the outermost address of threads */
+	uintptr_t entry;	/* of the program: near that of the first thread */
 	struct remote_where at; /* the thread that is being looked at */
 	uintptr_t *pcs;
 	size_t n;
@@ -113,7 +117,22 @@ static int on_frame(Dwfl_Frame *frame, void *data)
 	return r->n < PROF_DEPTH ? DWARF_CB_OK : DWARF_CB_ABORT;
 }
 
-/* ---- */
+/* libdwfl can't tell the end of a stack from a frame it knows too little of. */
+static bool at_the_end(const struct remote *r)
+{
+	uintptr_t last = r->pcs[r->n - 1];
+
+	return r->n == PROF_DEPTH || last == r->thread_root || last - r->entry < ENTRY_BYTES;
+}
+
+/* Threads all begin alike, so the caller's own tells. */
+static uintptr_t thread_root(void)
+{
+	uintptr_t pcs[PROF_DEPTH];
+	size_t n = backtrace_here(0, pcs);
+
+	return n ? pcs[n - 1] : 0;
+}
 
 int remote_stack(struct remote *r, pid_t tid, const struct remote_where *at,
 		 uintptr_t pcs[static PROF_DEPTH], size_t *ret_n)
@@ -125,7 +144,7 @@ int remote_stack(struct remote *r, pid_t tid, const struct remote_where *at,
 	r->pcs = pcs;
 	r->n = 0;
 	e = dwfl_getthread_frames(r->dwfl, tid, on_frame, r);
-	if (e < 0 && clock->monotonic_ns(clock) - r->reported_ns > REPORT_NS) {
+	if ((e < 0 || !r->n) && clock->monotonic_ns(clock) - r->reported_ns > REPORT_NS) {
 		r->reported_ns = clock->monotonic_ns(clock);
 		self_report(r->dwfl); /* perhaps in what was loaded since */
 		r->n = 0;
@@ -134,7 +153,7 @@ int remote_stack(struct remote *r, pid_t tid, const struct remote_where *at,
 	if (!r->n)
 		pcs[r->n++] = at->pc;
 	*ret_n = r->n;
-	return e < 0 ? REMOTE_CUT : 0;
+	return at_the_end(r) ? 0 : REMOTE_CUT;
 }
 
 int remote_new(struct remote **ret)
@@ -143,6 +162,8 @@ int remote_new(struct remote **ret)
 
 	if (!r)
 		return -ENOMEM;
+	r->thread_root = thread_root();
+	r->entry = getauxval(AT_ENTRY);
 	r->dwfl = self_open(false);
 	if (!r->dwfl || !dwfl_attach_state(r->dwfl, NULL, getpid(), &callbacks, r))
 		return -ENOTSUP;

@@ -16,6 +16,7 @@
 
 struct remote;
 
+/* To be called by a thread, not by the program's first one. */
 int remote_new(struct remote **ret);
 void remote_free(struct remote *r);
 DEFINE_CLEANUP(struct remote *, remote_free)

@@ -125,7 +125,9 @@ static int64_t look(struct sampler *s, struct task *k, uint64_t cpu_ns)
 			return k->blocked;
 	}
 	*st = (struct stack){.thread = k->name};
-	cut = remote_stack(s->remote, k->tid, &where, st->pcs, &n) == REMOTE_CUT;
+	st->pcs[0] = where.pc;
+	n = 1;
+	cut = !s->remote || remote_stack(s->remote, k->tid, &where, st->pcs, &n) == REMOTE_CUT;
 	st->n = n;
 	if (remote_read(k->tid, "wchan", wchan, sizeof(wchan)) == 0 && strcmp(wchan, "0"))
 		st->wchan = prof_intern(wchan);
@@ -180,6 +182,8 @@ static void *run(void *arg)
 	bool end = false;
 
 	s->tasks.self = (pid_t)syscall(SYS_gettid);
+	if (s->o.wall && remote_new(&s->remote) < 0)
+		s->remote = NULL; /* threads have to be asked, then */
 	prctl(PR_SET_TIMERSLACK, 1UL);
 	while (!end) {
 		uint64_t now = clock_ns(CLOCK_MONOTONIC);
@@ -241,11 +245,6 @@ int sampler_start(const struct sampler_options *o, struct sampler **ret)
 	s->process_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	s->tasks.period_ns = o->cpu_period_ns;
 	s->tasks.seed = (unsigned)s->started_ns;
-	if (o->wall) {
-		r = remote_new(&s->remote);
-		if (r < 0)
-			return r;
-	}
 	r = signals_on(s->ring);
 	if (r < 0)
 		return r;

@@ -13,6 +13,14 @@
 
 #define RAW_MAX_VALUES 8
 
+/* Sanitizers hold signals back and stand between callers: what is measured under them means little.
+ */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RAW_TRUTH false
+#else
+#define RAW_TRUTH true
+#endif
+
 struct raw_sample {
 	int64_t values[RAW_MAX_VALUES];
 	char *stack; /* function names, leaf first, each followed by a newline; an address by itself

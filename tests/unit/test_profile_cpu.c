@@ -25,7 +25,7 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
-static volatile uint64_t sink;
+static _Thread_local volatile uint64_t sink;
 
 #define BURNER(name)                                                                               \
 	__attribute__((noinline, noclone)) void name(uint64_t ns);                                 \
@@ -85,6 +85,8 @@ static void near(int64_t got, uint64_t want, double tolerance, const char *what)
 {
 	double off = (double)got / (double)want - 1;
 
+	if (!RAW_TRUTH)
+		return;
 	if (off < -tolerance || off > tolerance)
 		fail_msg("%s: %.3f s in the profile, %.3f s by the clock", what, (double)got / 1e9,
 			 (double)want / 1e9);

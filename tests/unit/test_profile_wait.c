@@ -357,6 +357,8 @@ static void near(const char *what, int64_t got, uint64_t want, double tolerance)
 {
 	double off = (double)got / (double)want - 1;
 
+	if (!RAW_TRUTH)
+		return;
 	if (off < -tolerance || off > tolerance)
 		fail_msg("%s: %.3f s in the profile, %.3f s by the clock", what, (double)got / 1e9,
 			 (double)want / 1e9);
@@ -401,9 +403,9 @@ static void twenty_waits(void **state)
 	close(fd);
 	unlink(scratch);
 	for (size_t i = 0; i < ARRAY_SIZE(w); i++) {
-		if (w[i].result)
+		if (w[i].result && RAW_TRUTH)
 			fail_msg("%s ended too early: %s", w[i].kind->name, strerror(w[i].result));
-		assert_true(w[i].waited_ns >= HOLD_NS - NS_PER_MS);
+		assert_true(w[i].waited_ns >= HOLD_NS - NS_PER_MS || !RAW_TRUTH);
 		near(w[i].kind->name, raw_sum(&r, 1, w[i].kind->name, NULL), w[i].waited_ns, 0.05);
 		near(w[i].kind->name, raw_sum(&r, 1, w[i].kind->name, "state:[blocked]"),
 		     w[i].waited_ns, 0.05);
@@ -419,7 +421,7 @@ struct restless {
 	uint64_t wall_ns, cpu_ns, late_ns;
 };
 
-static volatile uint64_t sink;
+static _Thread_local volatile uint64_t sink;
 
 __attribute__((noinline, noclone)) static int restless_poll(void)
 {
@@ -460,6 +462,8 @@ static void never_interrupts(void **state)
 	pthread_join(a.thread, NULL);
 	pthread_join(b.thread, NULL);
 	stop(s, &r);
+	if (!RAW_TRUTH) /* whose own frames can't be walked from outside: signals help out */
+		return;
 	assert_int_equal(a.interrupted + b.interrupted, 0);
 	assert_int_equal(a.early + b.early, 0);
 	near("all of their time", raw_sum(&r, 1, "restless_run", NULL), a.wall_ns + b.wall_ns,
@@ -523,7 +527,7 @@ static void idle_or_waiting(void **state)
 	near("parked", raw_sum(&r, 1, "idle_or_waiting", "layer:[sha256:22]"), 400 * NS_PER_MS,
 	     0.25);
 	near("parked", raw_sum(&r, 1, NULL, "state:[parked]"), 800 * NS_PER_MS, 0.25);
-	assert_true(raw_sum(&r, 1, NULL, "thread:[w-rker]") > 0);
+	assert_true(raw_sum(&r, 1, NULL, "thread:[w-rker]") > 0 || !RAW_TRUTH);
 	assert_true(raw_sum(&r, 1, NULL, "wchan:[") > 0);
 }
 
