@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <time.h>
+#include "prof/heap.h"
 
 #define LOCK_POLL_NS NS_PER_MS
 #define LOCK_POLL_MAX_NS (20 * NS_PER_MS)
@@ -377,9 +378,11 @@ static int pass_read(struct fetch *x, uint64_t deadline_ns)
 	x->buf = mmap(NULL, x->cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (x->buf == MAP_FAILED)
 		return -ENOMEM;
+	heap_add(x->buf, x->cap);
 	e = pieces_read(x, deadline_ns);
 	if (e >= 0)
 		e = bytes_decode(x, true);
+	heap_remove(x->buf);
 	munmap(x->buf, x->cap);
 	return e;
 }

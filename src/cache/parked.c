@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 #include "base/thread.h"
+#include "prof/wait.h"
 
 #define ROUNDS_MAX                                                                                 \
 	64 /* plans for one request: only eviction under its feet needs more than a few */
@@ -52,14 +53,16 @@ static void unref(struct reader *r, struct parked *p)
 	pthread_mutex_lock(&r->lock);
 	last = !--p->refs;
 	pthread_mutex_unlock(&r->lock);
-	if (last)
-		free(p);
+	if (!last)
+		return;
+	prof_wait_end(p->wait);
+	free(p);
 }
 
 /* ---- answers ---- */
 
 /* p is off the list, rq is ours alone. */
-static void deliver(struct reader *r, const struct parked *p, struct reader_request *rq, int e)
+static void deliver(struct reader *r, struct parked *p, struct reader_request *rq, int e)
 {
 	uint64_t waited_ns = reader_now(r) - p->start_ns;
 
@@ -70,6 +73,7 @@ static void deliver(struct reader *r, const struct parked *p, struct reader_requ
 		CHARGE(r, p->task.who, bytes, rq->len);
 	} else if (e != -EINTR)
 		COUNT(r, p->ls, read_errors, 1);
+	prof_wait_end(steal_ptr(p->wait));
 	rq->done(rq, e >= 0 ? 0 : e == -EINTR || e == -ETIMEDOUT ? e : -EIO);
 }
 
@@ -188,6 +192,25 @@ static int timer_start(struct reader *r)
 	return 0;
 }
 
+/* In the wall-clock profile it waits under the stack that parked it. */
+static struct prof_wait *wait_begin(struct parked *p)
+{
+	struct prof_wait *wait = NULL;
+	struct prof_scope scope;
+	struct prof_op op;
+
+	if (!prof_listening())
+		return NULL;
+	prof_op_current(&op);
+	op.name = op.name ? op.name : "read";
+	op.image = p->r->label;
+	op.layer = p->ls->label;
+	prof_op_begin(&scope, &op);
+	wait = prof_wait_begin();
+	prof_op_end(&scope);
+	return wait;
+}
+
 int reader_park(struct reader *r, struct reader_request *rq)
 {
 	struct parked *p = calloc(1, sizeof(*p));
@@ -205,6 +228,7 @@ int reader_park(struct reader *r, struct reader_request *rq)
 	p->refs = 1;
 	p->busy = true;
 	p->task = trace_task;
+	p->wait = wait_begin(p);
 	pthread_mutex_lock(&r->lock);
 	e = timer_start(r);
 	rq->reader = r;

@@ -95,6 +95,7 @@ struct layer_state {
 	_Atomic uint64_t ahead_at;
 };
 
+struct prof_wait;
 struct parked {
 	struct parked *prev,
 		*next; /* the reader's list: by deadline, since all wait equally long */
@@ -106,6 +107,7 @@ struct parked {
 	bool busy, cancelled;
 	int result; /* of what it waited for */
 	struct trace_task task;
+	struct prof_wait *wait; /* NULL: not in a profile */
 };
 
 struct reader {

@@ -5,6 +5,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include "prof/heap.h"
 
 /* Everything here comes from mmap, so that a freed tree goes back to the system and not into
  * malloc's bins: the process that merged is the one that then serves for weeks. (Huge pages were
@@ -20,7 +21,16 @@ static void *pages_new(size_t n)
 {
 	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	heap_add(p, n);
+	return p;
+}
+
+static void pages_free(void *p, size_t n)
+{
+	heap_remove(p);
+	munmap(p, n);
 }
 
 void *tree_alloc(struct tree *t, size_t n)
@@ -51,10 +61,10 @@ void tree_free(struct tree *t)
 		return;
 	for (b = t->arena; b; b = next) {
 		next = b->next;
-		munmap(b, ARENA_BLOCK);
+		pages_free(b, ARENA_BLOCK);
 	}
 	if (t->nodes)
-		munmap(t->nodes, t->nodes_bytes);
+		pages_free(t->nodes, t->nodes_bytes);
 	free(t);
 }
 
@@ -95,7 +105,7 @@ int name_table_init(struct name_table *t, uint64_t expected)
 void name_table_fini(struct name_table *t)
 {
 	if (t->slots)
-		munmap(t->slots, t->size * sizeof(*t->slots));
+		pages_free(t->slots, t->size * sizeof(*t->slots));
 }
 
 struct build_node **name_table_slot(const struct name_table *t, const struct tree_node *parent,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Profiles its own CPU use for a moment, into the file named by its argument. For test_profile_symbols. */
+/* Profiles its own CPU use for a moment, into the file named by its argument. For
+ * test_profile_symbols. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <time.h>
@@ -28,13 +29,15 @@ int main(int argc, char **argv)
 	struct prof_session *s;
 	int fd;
 
-	if (argc != 2 || prof_session_start(&(struct prof_session_options){.kinds = PROF_CPU}, &s, &err) < 0)
+	if (argc != 2 ||
+	    prof_session_start(&(struct prof_session_options){.kinds = PROF_CPU}, &s, &err) < 0)
 		return 1;
 	spin();
 	if (prof_session_stop(s, &out, &err) < 0)
 		return 1;
 	fd = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, out.profile[0].data, out.profile[0].len) != (ssize_t)out.profile[0].len)
+	if (fd < 0 ||
+	    write(fd, out.profile[0].data, out.profile[0].len) != (ssize_t)out.profile[0].len)
 		return 1;
 	close(fd);
 	prof_profiles_fini(&out);

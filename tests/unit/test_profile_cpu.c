@@ -163,7 +163,8 @@ static void many_short_threads(void **state)
 	r = raw_read(&out.profile[CPU_PROFILE]);
 	found = (uint64_t)raw_sum(&r, 1, "burn_much", NULL);
 	print_message("%.2f of %.2f s\n", (double)found / 1e9, (double)used / 1e9);
-	assert_in_range(found, used / 50, used * 5 / 4);
+	if (RAW_TRUTH)
+		assert_in_range(found, used / 50, used * 5 / 4);
 }
 
 static void both_engines_agree(void **state)
