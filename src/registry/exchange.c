@@ -368,7 +368,8 @@ static int outcome_act(struct try *t, int outcome, const struct http_response *r
 	return 0;
 }
 
-static void failure_explain(struct try *t, int code, const struct error *why, struct error *err)
+static void failure_explain(struct try *t, int code, const char *where, const struct error *why,
+			    struct error *err)
 {
 	const struct auth *a = t->x->auth;
 
@@ -377,6 +378,9 @@ static void failure_explain(struct try *t, int code, const struct error *why, st
 		error_set(err, code, "%s: %s: the credential was refused: %s; log in again",
 			  a->host->name, a->repo, a->where);
 	pthread_mutex_unlock(&t->x->r->lock);
+	if (code == -E2BIG && !why->text[0])
+		error_set(err, code, "%s: the answer has more than %zu bytes", where,
+			  t->x->body_max ? t->x->body_max : HTTP_ERROR_BODY_MAX);
 	error_set(err, code, "%s",
 		  why->text[0]	       ? why->text
 		  : code == -ECANCELED ? "interrupted"
@@ -420,7 +424,7 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 		       where, now_of(x), wait_deadline(x), rnd, &until, &why);
 	if (r <= 0) {
 		if (r < 0)
-			failure_explain(t, r, &why, err);
+			failure_explain(t, r, where, &why, err);
 		return r;
 	}
 	if (r == RETRY_AGAIN && x->cost)

@@ -95,16 +95,17 @@ static void ours(struct attempt *a, int code)
 		*a = (struct attempt){.fault = TRANSFER_OURS, .code = code};
 }
 
+/* An error's text may be cut; a document may not. > 0: that is enough. */
 static int collect(const struct http_request *rq, struct http_response *rs, const struct buf *piece)
 {
 	size_t max = rq->body_max ? rq->body_max : HTTP_ERROR_BODY_MAX;
 
-	if (rs->status >= 300 ||
-	    rs->status < 200) /* an error's text may be cut; a document may not */
-		return buf_append(
-			&rs->body, piece->data,
-			min_u64(piece->len,
-				HTTP_ERROR_BODY_MAX - min_u64(HTTP_ERROR_BODY_MAX, rs->body.len)));
+	if (rs->status >= 300 || rs->status < 200) {
+		size_t room = HTTP_ERROR_BODY_MAX - min_u64(HTTP_ERROR_BODY_MAX, rs->body.len);
+		int r = buf_append(&rs->body, piece->data, min_u64(piece->len, room));
+
+		return r < 0 ? r : piece->len > room;
+	}
 	if (piece->len > max - min_u64(max, rs->body.len))
 		return -E2BIG;
 	return buf_append(&rs->body, piece->data, piece->len);

@@ -1,12 +1,15 @@
 """The limits of docs/architecture.md at their edges, where only a server or a blob can reach them; badinput.py, references.py,
 network.py and the unit tests have the others."""
+import contextlib
 import json
 import os
+import socket
+import threading
 
 import samples
 import stargz
 from faults import FaultRegistry
-from images import Layout, TOC_DIGEST, layer
+from images import OCI_MANIFEST, TOC_DIGEST, Layout, layer
 from tarball import Tar
 
 
@@ -46,6 +49,33 @@ def case_error_body(t):
         r.rule(path="/manifests/", status=404, body=json.dumps({"errors": [{"code": "X", "message": "m" * size}]}).encode())
         line = t.refused(3, "ls", r.ref(), says="latest")
         t.check(len(line) < 1024, f"{len(line)} bytes on stderr")
+
+
+def case_answers_without_an_end(t):
+    """An error's text is cut; a document that goes on and on is refused. Neither takes the deadline of 30 s."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(8)
+    t.defer(listener.close)
+    status = [404]
+
+    def endless(connection):
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 %d X\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n" %
+                               (status[0], OCI_MANIFEST.encode()))
+            while True:
+                connection.sendall(b"10000\r\n" + b" " * 65536 + b"\r\n")
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=endless, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    ref = f"127.0.0.1:{listener.getsockname()[1]}/a/b"
+    for status[0], code, words in ((404, 3, "not found"), (401, 4, "denied"), (200, 7, "more than 4194304 bytes")):
+        t.refused(code, "ls", "--insecure", ref, says=words, timeout=20)
 
 
 def case_token(t):
