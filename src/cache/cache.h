@@ -99,6 +99,9 @@ enum { LAYER_NOT_READY = 1, LAYER_WHOLE = 2 };
 bool layer_is_complete(
 	const struct layer *l); /* every chunk present under this boot, none evicted */
 uint64_t layer_present_bytes(const struct layer *l);
+/* For who reads a layer once, right after having made it: what this process has just written,
+ * while the whole blob was verified, counts as verified. Does nothing to layers that were there. */
+void layer_trust(struct layer *l);
 
 /* A layer being made. blob_bytes: its compressed size. in_memory: the disk is known to be full. In
  * memory the contents of a large layer are not kept: they are fetched again by range. */

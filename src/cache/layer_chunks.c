@@ -209,6 +209,16 @@ int layer_verify(struct layer *l, uint64_t i, int flags)
 	return -EBADMSG;
 }
 
+void layer_trust(struct layer *l)
+{
+	for (uint64_t i = 0; l->made_here && i < l->index.header.n_chunks; i++) {
+		uint8_t mark = present_get(&l->present, i);
+
+		if (mark & MARK_HERE)
+			layer_mine_set(l, i, mark);
+	}
+}
+
 /* ---- storing ---- */
 
 static int store_on_disk(struct layer *l, uint64_t i, const void *data)

@@ -40,6 +40,7 @@ struct layer {
 	struct present present;
 	_Atomic uint8_t *mine;
 	_Atomic uint8_t *used;		 /* second chance: read since eviction last came by */
+	bool made_here;			 /* by this process, with its contents */
 	atomic_bool nowait_unknown_here; /* the filesystem has no RWF_NOWAIT */
 	_Atomic uint32_t windows_state;	 /* 0 not looked at, 1 good, 2 damaged */
 	_Atomic uint32_t reads;		 /* since it was last touched */

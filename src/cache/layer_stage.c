@@ -232,6 +232,8 @@ int layer_stage_commit(struct layer_stage *stage, bool contents, uint64_t max_en
 		if (r >= 0 || r == -EEXIST || r == -ENOTEMPTY) {
 			int opened = layer_open(st->cache, &st->key, ret, err);
 
+			if (!opened && r >= 0 && contents)
+				(*ret)->made_here = true;
 			if (!opened)
 				cache_evict_if_over(st->cache);
 			if (opened <= 0)

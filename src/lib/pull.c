@@ -173,8 +173,10 @@ static int image_extract(struct morsel_image *img, const char *dir,
 
 	if (!layers)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
 		layers[i] = img->layers[i].layer;
+		layer_trust(layers[i]);
+	}
 	r = patterns_take(o->include, "include", &include, err);
 	if (r >= 0)
 		r = patterns_take(o->exclude, "exclude", &exclude, err);
