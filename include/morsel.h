@@ -99,13 +99,14 @@ enum morsel_log_level {
 /** How far a long call has come. Totals grow while more becomes known. */
 struct morsel_progress {
 	/** "resolve", "index", "merge"; "push": reading and sending directories, or sending blobs;
-	 * "extract": writing files to disk */
+	 * "extract": writing files to disk; "copy": blobs to a layout */
 	const char *phase;
 	/** index: compressed bytes streamed so far; push of directories: bytes of files read, of an
 	 * image: bytes of blobs sent; extract: bytes of files written */
 	uint64_t done_bytes;
 	uint64_t total_bytes; /**< how many there will be; 0 = not known */
-	/** Layers that are ready, of those that were not at the start; push: blobs; extract: files
+	/** Layers that are ready, of those that were not at the start; push, copy: blobs; extract:
+	 * files
 	 */
 	uint32_t layers_done;
 	uint32_t layers_total;
@@ -320,6 +321,23 @@ MORSEL_API void morsel_pull_options_init(struct morsel_pull_options *o);
 MORSEL_API int morsel_pull(struct morsel *m, const char *ref, const char *dir,
 			   const struct morsel_pull_options *o, char **ret_json,
 			   struct morsel_error *err);
+
+#define MORSEL_ALL_PLATFORMS 1u /**< of an index: all of it, not one platform's image */
+
+/**
+ * Copies an image as it is into an OCI layout directory: manifest, config and layers byte for byte,
+ * each verified. Blobs that the layout has are not fetched; the cache has no part in it.
+ *
+ * @param layout    "DIR[:NAME]"; DIR is made when it is missing (its parent is not), a layout there
+ *                  is added to. Without a name it is the tag of ref; an image of that name is
+ *                  replaced
+ * @param flags     0 or MORSEL_ALL_PLATFORMS
+ * @param ret_json  one JSON object, see morsel-pull(1), for free(3); NULL = not wanted
+ * @return 0; -EEXIST: DIR holds something else; -ENOTSUP: no such platform; -EBADMSG, -ECANCELED,
+ *         network errors and errnos of DIR. A layout that this call began is removed then
+ */
+MORSEL_API int morsel_pull_layout(struct morsel *m, const char *ref, const char *layout,
+				  unsigned flags, char **ret_json, struct morsel_error *err);
 
 /* ---- mounts --------------------------------------------------------------------------------- */
 

@@ -73,6 +73,8 @@ enum option_id { /* in the order of the table in options.c */
 		 OPT_ALLOW_CHANGED,
 		 OPT_DIGEST_FILE,
 		 OPT_JOBS,
+		 OPT_OCI,
+		 OPT_ALL_PLATFORMS,
 		 OPT_HELP,
 		 OPT_COUNT,
 };

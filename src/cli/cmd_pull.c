@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* pull: an image's files to a directory. */
+/* pull: an image's files to a directory, or the image to an OCI layout. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -49,18 +49,25 @@ static void warn_left_out(const json_t *left)
 
 static void show(const json_t *o)
 {
+	const char *layout = json_string_value(json_object_get(o, "layout"));
 	char moved[16], skipped[16], written[16];
-	double s = (double)number_of(json_object_get(o, "times_ms"), "total") / 1000;
+	double seconds = json_real_value(json_object_get(json_object_get(o, "seconds"), "total"));
 
-	format_size(number_of(o, "bytes_moved"), moved);
-	format_size(number_of(o, "bytes_skipped"), skipped);
-	format_size(number_of(o, "bytes_written"), written);
-	printf("digest     %s\ndirectory  ", json_string_value(json_object_get(o, "digest")));
-	print_name(json_string_value(json_object_get(o, "directory")), stdout);
-	printf("\nwritten    %" PRIu64 " files, %" PRIu64 " directories, %s\n",
-	       number_of(o, "files") + number_of(o, "others"), number_of(o, "directories"),
-	       written);
-	printf("fetched    %s, %s skipped, in %.1f s\n", moved, skipped, s);
+	format_size(number_of(o, "moved_bytes"), moved);
+	format_size(number_of(o, "skipped_bytes"), skipped);
+	printf("digest     %s\n%s", json_string_value(json_object_get(o, "digest")),
+	       layout ? "layout     " : "directory  ");
+	print_name(layout ? layout : json_string_value(json_object_get(o, "directory")), stdout);
+	if (layout) {
+		printf("\ncopied     %" PRIu64 " manifests, %" PRIu64 " blobs\n",
+		       number_of(o, "manifests"), number_of(o, "blobs"));
+	} else {
+		format_size(number_of(o, "written_bytes"), written);
+		printf("\nwritten    %" PRIu64 " files, %" PRIu64 " directories, %s\n",
+		       number_of(o, "files") + number_of(o, "others"), number_of(o, "directories"),
+		       written);
+	}
+	printf("fetched    %s, %s skipped, in %.1f s\n", moved, skipped, seconds);
 }
 
 static int result_show(struct cli *c, const char *json)
@@ -102,15 +109,43 @@ static int pull_to_directory(struct cli *c, struct morsel *m, char **ret_json)
 	return r;
 }
 
+static int usage_check(struct cli *c)
+{
+	static const enum option_id files[] = {OPT_INCLUDE, OPT_EXCLUDE, OPT_STRIP_PREFIX,
+					       OPT_OVERWRITE};
+	bool oci = option_given(c, OPT_OCI);
+
+	if (c->n_args != (oci ? 1 : 2))
+		return usage_error(c, oci ? "--oci takes the place of DIR"
+					  : "a directory is missing after the reference");
+	for (size_t i = 0; oci && i < sizeof(files) / sizeof(files[0]); i++)
+		if (option_given(c, files[i]))
+			return usage_error(c,
+					   "--%s makes no sense with --oci: an image is copied "
+					   "as it is",
+					   option_of(c->verb, files[i])->name);
+	if (!oci && option_given(c, OPT_ALL_PLATFORMS))
+		return usage_error(c, "--all-platforms needs --oci");
+	return 0;
+}
+
 int cmd_pull(struct cli *c)
 {
 	struct morsel *m;
 	char *json = NULL;
-	int r = context_new(c, &m);
+	int r = usage_check(c);
 
+	if (!r)
+		r = context_new(c, &m);
 	if (r)
 		return r;
-	r = pull_to_directory(c, m, &json);
+	if (option_given(c, OPT_OCI))
+		r = morsel_pull_layout(m, c->args[0], c->values[OPT_OCI],
+				       option_given(c, OPT_ALL_PLATFORMS) ? MORSEL_ALL_PLATFORMS
+									  : 0,
+				       &json, &c->err);
+	else
+		r = pull_to_directory(c, m, &json);
 	r = r < 0 ? fail(c, r) : result_show(c, json);
 	free(json);
 	morsel_free(m);

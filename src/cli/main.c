@@ -42,10 +42,11 @@ static const struct verb verbs[] = {
 	 2, -1, cmd_cat},
 	{"cp", "REF PATH... DEST", "Copy files and trees out of an image.",
 	 OPTS_IMAGE | OPT(READ_TIMEOUT), 3, -1, cmd_cp},
-	{"pull", "[OPTION...] REF DIR", "Write an image's files to a directory.",
+	{"pull", "[OPTION...] REF DIR | --oci LAYOUT[:NAME] REF",
+	 "Write an image's files to a directory, or the image to an OCI layout.",
 	 OPTS_IMAGE | OPT(READ_TIMEOUT) | OPT(FORMAT) | OPT(INCLUDE) | OPT(EXCLUDE) |
-		 OPT(STRIP_PREFIX) | OPT(OVERWRITE),
-	 2, 2, cmd_pull},
+		 OPT(STRIP_PREFIX) | OPT(OVERWRITE) | OPT(OCI) | OPT(ALL_PLATFORMS),
+	 1, 2, cmd_pull},
 	{"push", "[OPTION...] DIR... REF",
 	 "Make an image of directories and send it to a registry.",
 	 OPTS_DIAL | OPT(PLATFORM) | OPT(PULL) | OPT(PROGRESS) | OPT(FORMAT) | OPT(THREADS) |

@@ -111,6 +111,8 @@ static const struct option_info infos[OPT_COUNT] = {
 	[OPT_DIGEST_FILE] = {"digest-file", 0, "FILE", .help = "write the digest there"},
 	[OPT_JOBS] = {"jobs", 'j', "N", .env = true,
 		      .help = "blobs on their way at once (default 4)"},
+	[OPT_OCI] = {"oci", 0, "LAYOUT[:NAME]", .help = "copy the image as it is to an OCI layout"},
+	[OPT_ALL_PLATFORMS] = {"all-platforms", 0, NULL, .help = "with --oci: the whole index"},
 	[OPT_HELP] = {"help", 0, NULL, .help = "show this"},
 };
 

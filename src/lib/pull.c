@@ -58,12 +58,11 @@ static json_t *times_report(const struct morsel_image *img, uint64_t extract_ns)
 {
 	json_t *o = json_object();
 
-	json_object_set_new(o, "resolve", json_integer((json_int_t)(img->resolved_ns / NS_PER_MS)));
-	json_object_set_new(o, "index", json_integer((json_int_t)(img->indexed_ns / NS_PER_MS)));
-	json_object_set_new(o, "merge", json_integer((json_int_t)(img->merged_ns / NS_PER_MS)));
-	json_object_set_new(o, "extract", json_integer((json_int_t)(extract_ns / NS_PER_MS)));
-	json_object_set_new(o, "total",
-			    json_integer((json_int_t)((img->opened_ns + extract_ns) / NS_PER_MS)));
+	json_object_set_new(o, "resolve", report_seconds(img->resolved_ns));
+	json_object_set_new(o, "index", report_seconds(img->indexed_ns));
+	json_object_set_new(o, "merge", report_seconds(img->merged_ns));
+	json_object_set_new(o, "extract", report_seconds(extract_ns));
+	json_object_set_new(o, "total", report_seconds(img->opened_ns + extract_ns));
 	return o;
 }
 
@@ -79,9 +78,9 @@ static char *pull_report(struct morsel_image *img, const char *dir,
 	json_object_set_new(o, "reference", json_string(img->rv.ref->text));
 	json_object_set_new(o, "digest", json_string(img->digest));
 	json_object_set_new(o, "directory", json_string(dir));
-	json_object_set_new(o, "layers_bytes", json_integer((json_int_t)layers));
-	json_object_set_new(o, "bytes_moved", json_integer((json_int_t)moved));
-	json_object_set_new(o, "bytes_skipped",
+	json_object_set_new(o, "total_bytes", json_integer((json_int_t)layers));
+	json_object_set_new(o, "moved_bytes", json_integer((json_int_t)moved));
+	json_object_set_new(o, "skipped_bytes",
 			    json_integer((json_int_t)(layers > moved ? layers - moved : 0)));
 	json_object_set_new(o, "requests",
 			    json_integer((json_int_t)(atomic_load(&img->index_cost.requests) +
@@ -89,10 +88,10 @@ static char *pull_report(struct morsel_image *img, const char *dir,
 	json_object_set_new(o, "files", json_integer((json_int_t)res->files));
 	json_object_set_new(o, "directories", json_integer((json_int_t)res->directories));
 	json_object_set_new(o, "others", json_integer((json_int_t)res->others));
-	json_object_set_new(o, "bytes_written", json_integer((json_int_t)res->bytes));
-	json_object_set_new(o, "bytes_cloned", json_integer((json_int_t)res->cloned_bytes));
+	json_object_set_new(o, "written_bytes", json_integer((json_int_t)res->bytes));
+	json_object_set_new(o, "cloned_bytes", json_integer((json_int_t)res->cloned_bytes));
 	json_object_set_new(o, "left_out", left_out_report(res));
-	json_object_set_new(o, "times_ms", times_report(img, extract_ns));
+	json_object_set_new(o, "seconds", times_report(img, extract_ns));
 	return report_text(o);
 }
 

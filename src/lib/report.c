@@ -9,6 +9,11 @@ char *report_text(json_t *root)
 	return text;
 }
 
+json_t *report_seconds(uint64_t ns)
+{
+	return json_real((double)(ns / 1000) / 1e6);
+}
+
 void report_counters(json_t *obj, const struct counters *c)
 {
 #define X(name, text)                                                                              \

@@ -11,6 +11,8 @@
 
 /* Serialises and drops root; NULL = no memory. The caller frees. */
 char *report_text(json_t *root);
+/* As a number of seconds. */
+json_t *report_seconds(uint64_t ns);
 /* Adds every counter of prof/counters.h by its name. */
 void report_counters(json_t *obj, const struct counters *c);
 /* "media_type", "digest", "size" and, for a layer with a table of contents, "toc_digest". */

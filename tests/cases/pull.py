@@ -178,11 +178,11 @@ def case_fetches_what_is_wanted(t):
     reg.push(lay)
     r = t.morsel("pull", "--include", "d7", "--format", "json", reg.ref(), t.path("one")).json()
     t.equal(names_below(t.path("one")), ["d7", "d7/f"], "files")
-    t.check(200_000 < r["bytes_moved"] < 1_500_000, f"moved {r['bytes_moved']} of {r['layers_bytes']}")
-    t.equal(r["bytes_skipped"], r["layers_bytes"] - r["bytes_moved"], "skipped")
+    t.check(200_000 < r["moved_bytes"] < 1_500_000, f"moved {r['moved_bytes']} of {r['total_bytes']}")
+    t.equal(r["skipped_bytes"], r["total_bytes"] - r["moved_bytes"], "skipped")
     t.morsel("pull", reg.ref(), t.path("all"))
     r = t.morsel("pull", "--offline", "--format", "json", reg.ref(), t.path("again")).json()
-    t.equal((r["bytes_moved"], r["requests"]), (0, 0), "moved once the cache has it")
+    t.equal((r["moved_bytes"], r["requests"]), (0, 0), "moved once the cache has it")
     t.no_differences(treecmp.compare(treecmp.dump(t.path("all")), treecmp.dump(t.path("again"))))
 
 
@@ -295,7 +295,7 @@ def case_interrupted(t):
             t.equal(err, "morsel: interrupted\n", "stderr")
             t.check(not os.path.exists(t.path("d")), "DIR is there")
             r = t.morsel("pull", "--format", "json", ref, t.path("d")).json()
-            t.equal((r["bytes_moved"], r["bytes_skipped"]), (0, r["layers_bytes"]), "bytes moved again")
+            t.equal((r["moved_bytes"], r["skipped_bytes"]), (0, r["total_bytes"]), "bytes moved again")
             return
         t.run("rm", "-rf", t.path("d"))
     t.skip("this machine is too fast to be interrupted")
@@ -316,7 +316,7 @@ def case_interrupted_fetch(t):
         t.check(not os.path.exists(t.path("d")), "DIR is there")
         reg.rules.clear()
         r = t.morsel("pull", "--format", "json", reg.ref(), t.path("d")).json()
-        t.equal((r["bytes_moved"], r["bytes_skipped"]), (sizes[1], sizes[0]), "moved and skipped")
+        t.equal((r["moved_bytes"], r["skipped_bytes"]), (sizes[1], sizes[0]), "moved and skipped")
 
 
 def case_full_disk(t):
