@@ -24,6 +24,16 @@ static size_t utf8_len(const uint8_t *s, size_t n)
 	return c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : len;
 }
 
+bool utf8_is_text(const char *s)
+{
+	size_t left = strlen(s), n;
+
+	for (; left; s += n, left -= n)
+		if (!(n = utf8_len((const uint8_t *)s, left)))
+			return false;
+	return true;
+}
+
 int json_text_string(struct buf *out, const void *text, size_t n, bool *lossy)
 {
 	const uint8_t *s = text;

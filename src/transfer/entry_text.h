@@ -8,8 +8,10 @@
 
 #include "transfer/tar_encode.h"
 
+/* All of it is UTF-8 (RFC 3629). */
+bool utf8_is_text(const char *s);
 /* A string with its quotes. Bytes that are not UTF-8 become U+FFFD, as in every JSON writer, and
- * set *lossy: readers then know that the table is not to be trusted with this name. */
+ * set *lossy. */
 int json_text_string(struct buf *out, const void *s, size_t n, bool *lossy);
 /* "name":...,"type":..., and so on, without braces. name: as it stands in the archive. */
 int entry_text(struct buf *out, const struct tar_header *h, const void *name, size_t name_len,

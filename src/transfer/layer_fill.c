@@ -97,6 +97,7 @@ static int cut_before_entry(struct fill *s, const struct tar_header *h)
 static int header_put(struct fill *s, const struct tar_header *h)
 {
 	struct mark m = {.kind = MARK_ENTRY, .size = h->size};
+	bool lossy;
 	int r;
 
 	s->header.len = s->name.len = 0;
@@ -116,7 +117,7 @@ static int header_put(struct fill *s, const struct tar_header *h)
 	r = buf_append(&s->name, s->b->texts.data + m.name_off, m.name_len);
 	m.text_off = s->b->texts.len;
 	if (r >= 0)
-		r = entry_text(&s->b->texts, h, s->name.data, s->name.len, &s->f->lossy);
+		r = entry_text(&s->b->texts, h, s->name.data, s->name.len, &lossy);
 	m.text_len = s->b->texts.len - m.text_off;
 	return r < 0 ? r : mark_add(s, &m);
 }

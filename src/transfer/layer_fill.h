@@ -19,7 +19,6 @@ struct layer_fill {
 	/* Outputs; to be read when the pipeline has ended. */
 	uint64_t entries, files, file_bytes, hardlinks, sockets, dropped_xattrs;
 	uint64_t read_ns;
-	bool lossy; /* a name is not UTF-8 */
 	uint64_t raw_bytes;
 };
 

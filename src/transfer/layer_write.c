@@ -11,6 +11,7 @@
 #include "cache/members.h"
 #include "image/path.h"
 #include "transfer/codec.h"
+#include "transfer/entry_text.h"
 #include "transfer/layer_end.h"
 #include "transfer/layer_fill.h"
 #include "transfer/tree_walk.h"
@@ -346,7 +347,8 @@ static void result_fill(struct writing *w, struct layer_result *res)
 	hasher_final(w->out.diff_hash, &res->diff_id);
 	res->size = w->out.off;
 	res->raw_size = w->out.raw_len;
-	res->media_type = layer_media_type(w->params->compression);
+	res->compression = w->params->compression;
+	res->media_type = layer_media_type(res->compression);
 	res->entries = f->entries;
 	res->files = f->files;
 	res->file_bytes = f->file_bytes;
@@ -378,47 +380,34 @@ static int writing_run(struct writing *w, struct layer_result *res, struct error
 		r = end_write(w, res, err);
 	if (r < 0)
 		return r;
-	if (w->fill.lossy)
-		log_write(w->params->log, LOG_WARN,
-			  "%s has names that are not UTF-8: they are kept, but the layer can't be "
-			  "read by its table of contents, only whole",
-			  w->fill.source->root_name);
 	if (w->store)
 		members_commit(w->store);
 	progress(w, true);
 	return 0;
 }
 
-int layer_write(const struct layer_params *params, const struct layer_source *source,
-		const struct layer_sink *sink, struct layer_result *ret, struct error *err)
-{
-	_cleanup_(writing_fini) struct writing w = {.out = {.sink = sink}};
-	_cleanup_(ignore_freep) struct ignore_list *ignore = NULL;
-	struct layer_result res = {0};
-	char prefix[PATH_LEN_MAX + 1];
-	uint64_t start = now_ns();
-	int r = prefix_of(source, prefix, err);
-
-	if (r >= 0)
-		r = ignore_new(&ignore);
-	if (r >= 0)
-		r = ignore_of(source, ignore, err);
-	w.fill.source = source;
-	w.fill.prefix = prefix;
-	w.fill.ignore = ignore;
-	if (r >= 0)
-		r = writing_new(&w, params, err);
-	if (r >= 0)
-		r = writing_run(&w, &res, err);
-	if (r < 0)
-		return r;
-	result_fill(&w, &res);
-	res.wall_ns = now_ns() - start;
-	*ret = res;
-	return 0;
-}
-
 /* ---- beforehand ---- */
+
+/* A walk without contents. */
+static int walk_beforehand(const struct layer_source *source, const char *prefix,
+			   const struct ignore_list *ignore, const _Atomic bool *cancel,
+			   int (*entry)(void *userdata, const struct tar_header *h, int fd,
+					struct error *err),
+			   void *userdata, struct error *err)
+{
+	struct tree_walk_options o = {.root_fd = source->root_fd,
+				      .root_name = source->root_name,
+				      .prefix = prefix,
+				      .ignore = ignore,
+				      .allow_changed = true,
+				      .entry = entry,
+				      .userdata = userdata,
+				      .cancel = cancel};
+	_cleanup_(tree_walk_freep) struct tree_walk *walk = NULL;
+	int r = tree_walk_new(&o, &walk);
+
+	return r < 0 ? r : tree_walk_all(walk, err);
+}
 
 static int estimate_entry(void *userdata, const struct tar_header *h, int fd, struct error *err)
 {
@@ -433,30 +422,76 @@ int layer_estimate(const struct layer_source *source, const _Atomic bool *cancel
 		   struct layer_estimate *ret, struct error *err)
 {
 	_cleanup_(ignore_freep) struct ignore_list *ignore = NULL;
-	_cleanup_(tree_walk_freep) struct tree_walk *walk = NULL;
 	struct layer_estimate e = {0};
 	char prefix[PATH_LEN_MAX + 1];
-	struct tree_walk_options o = {.root_fd = source->root_fd,
-				      .root_name = source->root_name,
-				      .prefix = prefix,
-				      .allow_changed = true,
-				      .entry = estimate_entry,
-				      .userdata = &e,
-				      .cancel = cancel};
 	int r = prefix_of(source, prefix, err);
 
 	if (r >= 0)
 		r = ignore_new(&ignore);
 	if (r >= 0)
 		r = ignore_of(source, ignore, err);
-	o.ignore = ignore;
 	if (r >= 0)
-		r = tree_walk_new(&o, &walk);
-	if (r >= 0)
-		r = tree_walk_all(walk, err);
+		r = walk_beforehand(source, prefix, ignore, cancel, estimate_entry, &e, err);
 	if (r >= 0)
 		*ret = e;
 	return r;
+}
+
+static int text_entry(void *userdata, const struct tar_header *h, int fd, struct error *err)
+{
+	return utf8_is_text(h->path) && (!h->link || utf8_is_text(h->link)) ? 0 : -EILSEQ;
+}
+
+/* Readers of a table that can't hold a name can only take the layer as one without, and then show
+ * what the format put in for its own use: so it becomes one without. */
+static int table_or_not(struct layer_params *p, const struct layer_source *source,
+			const char *prefix, const struct ignore_list *ignore, struct error *err)
+{
+	int r = layer_has_table(p->compression)
+			? walk_beforehand(source, prefix, ignore, p->cancel, text_entry, NULL, err)
+			: 0;
+
+	if (r != -EILSEQ)
+		return r;
+	p->compression = p->compression == LAYER_COMPRESS_ESTARGZ ? LAYER_COMPRESS_GZIP
+								  : LAYER_COMPRESS_ZSTD;
+	log_write(p->log, LOG_WARN,
+		  "%s has names that are not UTF-8, which no table of contents can hold: its layer "
+		  "is written as plain %s",
+		  source->root_name, layer_compression_name(p->compression));
+	return 0;
+}
+
+int layer_write(const struct layer_params *params, const struct layer_source *source,
+		const struct layer_sink *sink, struct layer_result *ret, struct error *err)
+{
+	_cleanup_(writing_fini) struct writing w = {.out = {.sink = sink}};
+	_cleanup_(ignore_freep) struct ignore_list *ignore = NULL;
+	struct layer_params p = *params;
+	struct layer_result res = {0};
+	char prefix[PATH_LEN_MAX + 1];
+	uint64_t start = now_ns();
+	int r = prefix_of(source, prefix, err);
+
+	if (r >= 0)
+		r = ignore_new(&ignore);
+	if (r >= 0)
+		r = ignore_of(source, ignore, err);
+	if (r >= 0)
+		r = table_or_not(&p, source, prefix, ignore, err);
+	w.fill.source = source;
+	w.fill.prefix = prefix;
+	w.fill.ignore = ignore;
+	if (r >= 0)
+		r = writing_new(&w, &p, err);
+	if (r >= 0)
+		r = writing_run(&w, &res, err);
+	if (r < 0)
+		return r;
+	result_fill(&w, &res);
+	res.wall_ns = now_ns() - start;
+	*ret = res;
+	return 0;
 }
 
 /* ---- names ---- */

@@ -109,6 +109,9 @@ struct layer_result {
 	uint64_t size;
 	struct digest diff_id; /* of the tar stream, as every unpacker sees it */
 	uint64_t raw_size;
+	/* What was asked for, or, where the tree has names that are not UTF-8, which no table of
+	 * contents can hold, the plain format of the same codec. */
+	enum layer_compression compression;
 	const char *media_type; /* OCI; static */
 	struct layer_annotation annotations[LAYER_ANNOTATIONS_MAX];
 	size_t n_annotations;
