@@ -11,17 +11,14 @@
 #include "cache/members.h"
 #include "image/path.h"
 #include "transfer/codec.h"
-#include "transfer/entry_text.h"
+#include "transfer/layer_before.h"
 #include "transfer/layer_end.h"
 #include "transfer/layer_fill.h"
-#include "transfer/tree_walk.h"
 
 #define THREADS_MAX 256u
 #define RING_BYTES (UINT64_C(96) << 20) /* of all batches, raw and compressed */
 #define SLOTS_MIN 4u
 #define PROGRESS_NS (5 * NS_PER_MS)
-#define IGNORE_FILE ".dockerignore"
-#define IGNORE_BYTES_MAX ((size_t)4 << 20)
 
 static const struct {
 	const char *name;
@@ -284,41 +281,6 @@ static void writing_fini(struct writing *w)
 		toc_write_free(w->toc);
 }
 
-static int ignore_of(const struct layer_source *s, struct ignore_list *l, struct error *err)
-{
-	_cleanup_(freep) char *text = NULL;
-	size_t n = 0;
-	int r = 0;
-
-	if (s->ignore_text)
-		r = ignore_add_text(l, s->ignore_text, s->ignore_len, err);
-	else if (s->use_ignore_file) {
-		r = seam_read_file(seam_real(), s->root_fd, IGNORE_FILE, IGNORE_BYTES_MAX, &text,
-				   &n);
-		if (r == -ENOENT)
-			r = 0;
-		else if (r < 0)
-			return error_set_errno(err, r, "can't read %s/%s", s->root_name,
-					       IGNORE_FILE);
-		else
-			r = ignore_add_text(l, text, n, err);
-	}
-	for (size_t i = 0; i < s->n_excludes && r >= 0; i++)
-		r = ignore_add_pattern(l, s->excludes[i], strlen(s->excludes[i]), err);
-	return r;
-}
-
-static int prefix_of(const struct layer_source *s, char out[static PATH_LEN_MAX + 1],
-		     struct error *err)
-{
-	const char *prefix = s->prefix ? s->prefix : "";
-	size_t n;
-
-	if (path_clean(prefix, strlen(prefix), out, &n, NULL) < 0)
-		return error_set(err, -EINVAL, "\"%s\" is not a place inside an image", prefix);
-	return 0;
-}
-
 static unsigned slots_of(const struct writing *w)
 {
 	uint64_t bytes = 2 * (BATCH_BYTES + (uint64_t)w->fill.chunk_size);
@@ -386,82 +348,6 @@ static int writing_run(struct writing *w, struct layer_result *res, struct error
 	return 0;
 }
 
-/* ---- beforehand ---- */
-
-/* A walk without contents. */
-static int walk_beforehand(const struct layer_source *source, const char *prefix,
-			   const struct ignore_list *ignore, const _Atomic bool *cancel,
-			   int (*entry)(void *userdata, const struct tar_header *h, int fd,
-					struct error *err),
-			   void *userdata, struct error *err)
-{
-	struct tree_walk_options o = {.root_fd = source->root_fd,
-				      .root_name = source->root_name,
-				      .prefix = prefix,
-				      .ignore = ignore,
-				      .allow_changed = true,
-				      .entry = entry,
-				      .userdata = userdata,
-				      .cancel = cancel};
-	_cleanup_(tree_walk_freep) struct tree_walk *walk = NULL;
-	int r = tree_walk_new(&o, &walk);
-
-	return r < 0 ? r : tree_walk_all(walk, err);
-}
-
-static int estimate_entry(void *userdata, const struct tar_header *h, int fd, struct error *err)
-{
-	struct layer_estimate *e = userdata;
-
-	e->entries++;
-	e->raw_bytes += TAR_BLOCK_BYTES + align_up(h->size, TAR_BLOCK_BYTES);
-	return 0;
-}
-
-int layer_estimate(const struct layer_source *source, const _Atomic bool *cancel,
-		   struct layer_estimate *ret, struct error *err)
-{
-	_cleanup_(ignore_freep) struct ignore_list *ignore = NULL;
-	struct layer_estimate e = {0};
-	char prefix[PATH_LEN_MAX + 1];
-	int r = prefix_of(source, prefix, err);
-
-	if (r >= 0)
-		r = ignore_new(&ignore);
-	if (r >= 0)
-		r = ignore_of(source, ignore, err);
-	if (r >= 0)
-		r = walk_beforehand(source, prefix, ignore, cancel, estimate_entry, &e, err);
-	if (r >= 0)
-		*ret = e;
-	return r;
-}
-
-static int text_entry(void *userdata, const struct tar_header *h, int fd, struct error *err)
-{
-	return utf8_is_text(h->path) && (!h->link || utf8_is_text(h->link)) ? 0 : -EILSEQ;
-}
-
-/* Readers of a table that can't hold a name can only take the layer as one without, and then show
- * what the format put in for its own use: so it becomes one without. */
-static int table_or_not(struct layer_params *p, const struct layer_source *source,
-			const char *prefix, const struct ignore_list *ignore, struct error *err)
-{
-	int r = layer_has_table(p->compression)
-			? walk_beforehand(source, prefix, ignore, p->cancel, text_entry, NULL, err)
-			: 0;
-
-	if (r != -EILSEQ)
-		return r;
-	p->compression = p->compression == LAYER_COMPRESS_ESTARGZ ? LAYER_COMPRESS_GZIP
-								  : LAYER_COMPRESS_ZSTD;
-	log_write(p->log, LOG_WARN,
-		  "%s has names that are not UTF-8, which no table of contents can hold: its layer "
-		  "is written as plain %s",
-		  source->root_name, layer_compression_name(p->compression));
-	return 0;
-}
-
 int layer_write(const struct layer_params *params, const struct layer_source *source,
 		const struct layer_sink *sink, struct layer_result *ret, struct error *err)
 {
@@ -471,14 +357,12 @@ int layer_write(const struct layer_params *params, const struct layer_source *so
 	struct layer_result res = {0};
 	char prefix[PATH_LEN_MAX + 1];
 	uint64_t start = now_ns();
-	int r = prefix_of(source, prefix, err);
+	int r = layer_source_prefix(source, prefix, err);
 
 	if (r >= 0)
-		r = ignore_new(&ignore);
+		r = layer_source_ignore(source, &ignore, err);
 	if (r >= 0)
-		r = ignore_of(source, ignore, err);
-	if (r >= 0)
-		r = table_or_not(&p, source, prefix, ignore, err);
+		r = layer_table_or_not(&p, source, prefix, ignore, err);
 	w.fill.source = source;
 	w.fill.prefix = prefix;
 	w.fill.ignore = ignore;

@@ -16,17 +16,17 @@ from morseltest import TOOLS, Skip
 GO_CODE = "/usr/share/gocode"
 
 
-def go_tool(t):
-    """The converter, built once for all cases of a run."""
+def go_tool(t, name="mkestargz"):
+    """The converter, or another tool, built once for all cases of a run."""
     compilers = sorted(glob.glob("/usr/lib/go-1.*/bin/go"))
     if not compilers or not os.path.isdir(f"{GO_CODE}/src/github.com/containerd/stargz-snapshotter/estargz"):
         raise Skip("Debian's golang-go and golang-github-containerd-stargz-snapshotter-dev are not installed")
     shared = os.path.dirname(t.dir)
-    tool = f"{shared}/mkestargz"
-    with open(f"{shared}/mkestargz.lock", "w", encoding="ascii") as lock:
+    tool = f"{shared}/{name}"
+    with open(f"{shared}/{name}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(tool):
-            t.run(compilers[-1], "build", "-o", tool, f"{TOOLS}/mkestargz.go", timeout=170,
+            t.run(compilers[-1], "build", "-o", tool, f"{TOOLS}/{name}.go", timeout=170,
                   env={"GOPATH": GO_CODE, "GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": f"{shared}/gocache"})
     return tool
 

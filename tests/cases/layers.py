@@ -1,0 +1,180 @@
+"""Layers that push makes: what other programs read in them, and that they are the same every time."""
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+
+import oracles
+import stargz
+import treecmp
+from images import TOC_DIGEST
+from morseltest import need
+from trees import add_socket, make_tree
+
+FORMATS = ("estargz", "zstd:chunked", "gzip", "zstd", "none")
+PLUMBING = (b".no.prefetch.landmark", b".prefetch.landmark", b"stargz.index.json")
+TREES = int(os.environ.get("MORSEL_TREES", "10"))
+
+
+class Pushed:
+    """A directory in a layout, by `morsel push`; the one layer of it."""
+
+    def __init__(self, t, tree, *flags, env=None):
+        self.path = t.new_path("layout")
+        self.name = f"oci:{self.path}:latest"
+        self.report = t.morsel("push", "--format", "json", *flags, tree, self.name, env=env).json()
+        self.layer = self.report["layers"][0]
+        manifest = self._json(self.report["digest"])
+        self.descriptor = manifest["layers"][0]
+        self.blob = self._file(self.layer["digest"])
+
+    def _file(self, digest):
+        return f"{self.path}/blobs/{digest.replace(':', '/')}"
+
+    def _json(self, digest):
+        with open(self._file(digest), encoding="utf-8") as f:
+            return json.load(f)
+
+
+def tar_stream(t, p, compression):
+    """The layer's archive, by the programs that every system has."""
+    with open(p.blob, "rb") as f:
+        blob = f.read()
+    if compression == "none":
+        return blob
+    need("zstd", "gzip")
+    return t.run("gzip" if "gzip" in p.descriptor["mediaType"] else "zstd", "-dc", input=blob).out
+
+
+def case_other_readers(t):
+    """gzip, zstd and GNU tar make the tree again from any format; Python's tarfile reads the same names."""
+    make_tree(t.path("tree"), 4711, utf8=True)
+    want = treecmp.dump(t.path("tree"), hidden=())
+    for compression in FORMATS:
+        p = Pushed(t, t.path("tree"), "--compression", compression)
+        tar = tar_stream(t, p, compression)
+        out = t.new_path("out")
+        os.mkdir(out)
+        t.run("tar", "-xp", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", out, input=tar)
+        t.no_differences(treecmp.compare(want, treecmp.dump(out, hidden=()), ignore=PLUMBING))
+        with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+            names = {os.path.normpath(m.name).encode("utf-8", "surrogateescape") for m in archive}
+        t.equal(names - set(PLUMBING), set(want), f"names that tarfile reads in {compression}")
+
+
+def case_unpackers(t):
+    """umoci unpacks what it can decompress, podman zstd; both the same tree."""
+    t.need_root()
+    make_tree(t.path("tree"), 12, utf8=True)
+    want = treecmp.dump(t.path("tree"))
+    for compression in ("estargz", "gzip", "none"):
+        p = Pushed(t, t.path("tree"), "--compression", compression)
+        got = treecmp.dump(oracles.umoci(t, p))
+        t.no_differences(treecmp.compare(want, got, ignore=PLUMBING))
+        shutil.rmtree(t.path("umoci"))
+    for compression in ("zstd", "zstd:chunked"):
+        p = Pushed(t, t.path("tree"), "--compression", compression)
+        with oracles.podman(t, p) as tree:
+            t.no_differences(treecmp.compare(want, treecmp.dump(tree), skip={(None, "mtime_ns"), (b".", "mode")}))
+
+
+def case_go_library(t):
+    """Debian's estargz library reads every file and chunk."""
+    make_tree(t.path("tree"), 99, utf8=True, entries=120)
+    reader = stargz.go_tool(t, "readestargz")
+    for flags in ((), ("--chunk-size", "64K")):
+        p = Pushed(t, t.path("tree"), *flags)
+        said = t.run(reader, p.blob, p.descriptor["annotations"][TOC_DIGEST]).out.split()
+        t.equal(int(said[0]), p.layer["entries"], "entries, with the landmark for the root")
+        t.equal(int(said[1]), 0, "no landmark")
+
+
+def case_random_trees(t):
+    """Random trees come back as they were, format after format, also with names that are not UTF-8."""
+    t.need_fuse()
+    for seed in range(TREES):
+        tree = t.new_path("tree")
+        make_tree(tree, seed, utf8=bool(seed % 2))
+        p = Pushed(t, tree, "--compression", FORMATS[seed % len(FORMATS)])
+        with t.mounted(p.name) as m:
+            t.no_differences(treecmp.compare(treecmp.dump(tree), treecmp.dump(m.path)))
+        shutil.rmtree(tree)
+        shutil.rmtree(p.path)
+
+
+def case_reproducible(t):
+    """The same tree has the same digest: made again, on one processor, with the cache and without."""
+    make_tree(t.path("a"), 5, utf8=True, entries=150)
+    make_tree(t.path("b"), 5, utf8=True, entries=150)
+    for compression in FORMATS:
+        flags = ("--compression", compression, "--chunk-size", "100000")
+        first = Pushed(t, t.path("a"), *flags)
+        again = Pushed(t, t.path("b"), *flags)
+        t.equal(again.layer["digest"], first.layer["digest"], f"{compression}: another copy, and what the cache has")
+        out = t.new_path("layout")
+        said = t.run("taskset", "-c", "0", t.binary, "push", "--format", "json", "--cache-dir", t.new_path("cache"), *flags,
+                     t.path("a"), f"oci:{out}:latest", env={"TZ": "Asia/Kathmandu", "LC_ALL": "C"}).json()
+        t.equal(said["layers"][0]["digest"], first.layer["digest"], f"{compression}: one processor, another zone and locale")
+
+
+def case_pushed_again(t):
+    """What has not changed comes out of the cache, if it is not damaged; the cache's verbs know of it."""
+    tree, cache = t.path("tree"), t.path("pieces")
+    os.mkdir(tree)
+    for i in range(40):
+        with open(f"{tree}/f{i:02}", "wb") as f:
+            f.write(b"%d " % i * 3000)
+    flags = ("--cache-dir", cache)
+    first = Pushed(t, tree, *flags)
+    t.equal(first.layer["members_cached"], 0, "from an empty cache")
+    with open(f"{tree}/f20", "ab") as f:
+        f.write(b"more")
+    second = Pushed(t, tree, *flags)
+    # f20 itself, and what holds the header behind f19's contents
+    t.equal(second.layer["members"] - second.layer["members_cached"], 2, "pieces that were compressed again")
+    items = t.morsel("cache", "ls", "--format", "json", *flags).json()["items"]
+    packs = [i for i in items if i["kind"] == "members"]
+    t.equal(len(packs), 2, "packs in the cache")
+    for pack in os.listdir(f"{cache}/members"):
+        with open(f"{cache}/members/{pack}", "r+b") as f:
+            f.seek(10)
+            f.write(b"damage")
+    third = Pushed(t, tree, *flags)
+    t.equal(third.layer["digest"], second.layer["digest"], "with damaged pieces in the cache")
+    verified = t.morsel("cache", "verify", "--format", "json", *flags, rc=None)
+    t.check(verified.json()["damaged"] == 2, "verify finds both damaged packs")
+    t.morsel("cache", "clear", *flags)
+    t.equal(os.listdir(f"{cache}/members"), [], "packs after clear")
+    t.equal(Pushed(t, tree, *flags).layer["digest"], second.layer["digest"], "from an empty cache again")
+
+
+def case_left_out(t):
+    """Sockets with a warning; what .dockerignore and --exclude say, in their order."""
+    tree = t.path("tree")
+    os.makedirs(f"{tree}/d/keep")
+    for name in ("a.o", "b.c", "d/x", "d/keep/y", "d/keep/z"):
+        with open(f"{tree}/{name}", "w", encoding="ascii") as f:
+            f.write(name)
+    add_socket(f"{tree}/sock")
+    with open(f"{tree}/.dockerignore", "w", encoding="ascii") as f:
+        f.write("# objects\n*.o\nd\n!d/keep\n")
+    said = t.morsel("push", "--compression", "none", "--exclude", "**/z", tree, f"oci:{t.path('l')}:x")
+    t.contains(said.err_text, "sock", "socket")
+    with t.mounted(f"oci:{t.path('l')}:x") as m:
+        t.equal({n for n in treecmp.dump(m.path)}, {b".", b".dockerignore", b"b.c", b"d", b"d/keep", b"d/keep/y"}, "what is there")
+
+
+def case_file_grows(t):
+    """A file that changes while it is read ends the push, named; --allow-changed goes on."""
+    tree = t.path("tree")
+    os.mkdir(tree)
+    with open(f"{tree}/log", "wb") as f:
+        f.truncate(400 << 20)
+    writer = subprocess.Popen(["sh", "-c", f"while sleep 0.02; do echo x >> {tree}/log; done"])
+    t.defer(t.end_process, writer)
+    flags = ("--cache-dir", t.path("c"), "--compression", "none")
+    t.refused(1, "push", *flags, tree, f"oci:{t.path('l')}:x", says=("log", "changed"))
+    said = t.morsel("push", *flags, "--allow-changed", tree, f"oci:{t.path('l')}:x")
+    t.contains(said.err_text, "log", "changed")
