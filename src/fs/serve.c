@@ -18,6 +18,7 @@
 #include "base/thread.h"
 #include "fs/fs_impl.h"
 #include "fs/handover.h"
+#include "prof/op.h"
 
 #define THREADS_DEFAULT 4
 #define THREADS_MAX 64
@@ -128,6 +129,7 @@ static void *serve_thread(void *arg)
 	const struct seam *seam = s->f->p.seam;
 	bool leading = false;
 
+	prof_thread_register("morsel-fuse");
 	while (!is_stopped(s)) {
 		int r = fuse_session_receive_buf(s->f->se, &buf);
 
