@@ -580,6 +580,25 @@ MORSEL_API int morsel_profile_stop(struct morsel_profile *p, struct morsel_error
 MORSEL_API int morsel_mount_profile(const char *dir, const struct morsel_profile_options *o,
 				    uint64_t duration_ns, struct morsel_error *err);
 
+enum morsel_report {
+	MORSEL_REPORT_PAGE, /**< HTML that needs nothing else, for a browser */
+	MORSEL_REPORT_TEXT, /**< tables, for a terminal */
+};
+
+/**
+ * Says what access traces and profiles hold: who waited for which files, where the time went, what
+ * was fetched; two traces stand beside each other. Needs no context.
+ *
+ * @param files    n paths, n >= 1: traces (JSON lines, see morsel-trace(5)) and profiles
+ * (profile.proto, compressed or not), told apart by what is in them. Beside "access_X.jsonl"
+ * "fetches_X.jsonl" is read too, if it is there
+ * @param ret      the report, with a zero byte behind it that *ret_len does not count; for free(3)
+ * @return 0; -EINVAL: no files; -ENOENT and other errnos of the files; -EBADMSG: one is neither, or
+ * damaged; -E2BIG
+ */
+MORSEL_API int morsel_profile_report(const char *const *files, size_t n, enum morsel_report kind,
+				     char **ret, size_t *ret_len, struct morsel_error *err);
+
 /* ---- the cache ------------------------------------------------------------------------------ */
 
 /* All of these are safe while other processes use the cache. JSON is for free(3). */

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/* Files of traces and profiles, for src/prof/report.h. */
+#include "morsel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "lib/context.h"
+#include "prof/report.h"
+
+#define FILE_BYTES_MAX (INT64_C(2) << 30)
+
+static int file_read(const char *path, struct buf *ret, struct error *err)
+{
+	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	ssize_t n;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_set_errno(err, -errno, "%s", path);
+	if (st.st_size > FILE_BYTES_MAX)
+		return error_set(err, -E2BIG, "%s: more than 2 GiB", path);
+	do {
+		r = buf_reserve(ret, 1 << 16);
+		if (r < 0)
+			return error_set_errno(err, r, "%s", path);
+		n = read(fd, ret->data + ret->len, ret->cap - ret->len);
+		if (n < 0)
+			return error_set_errno(err, -errno, "%s", path);
+		ret->len += (size_t)n;
+	} while (n);
+	return 0;
+}
+
+static int file_add(struct report *r, const char *path, struct error *err)
+{
+	_cleanup_(buf_fini) struct buf b = BUF_INIT_MAX((size_t)FILE_BYTES_MAX);
+	int e = file_read(path, &b, err);
+
+	return e < 0 ? e : report_add(r, path, b.data, b.len, err);
+}
+
+/* The fetches of the run whose reads these are: NULL when it is no trace of reads. */
+static char *fetches_of(const char *path)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	char *s;
+
+	if (strncmp(name, "access_", 7) || !strstr(name, ".jsonl"))
+		return NULL;
+	return asprintf(&s, "%.*sfetches_%s", (int)(name - path), path, name + 7) < 0 ? NULL : s;
+}
+
+static bool is_given(const char *const *files, size_t n, const char *path)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(files[i], path))
+			return true;
+	return false;
+}
+
+int morsel_profile_report(const char *const *files, size_t n, enum morsel_report kind, char **ret,
+			  size_t *ret_len, struct morsel_error *ret_err)
+{
+	_cleanup_(report_fini) struct report r = REPORT_INIT;
+	_cleanup_(buf_fini) struct buf b = BUF_INIT;
+	struct error err = ERROR_INIT;
+	int e = n ? 0 : error_set(&err, -EINVAL, "a report wants a trace or a profile");
+
+	for (size_t i = 0; i < n && e >= 0; i++) {
+		_cleanup_(freep) char *fetches = fetches_of(files[i]);
+
+		e = file_add(&r, files[i], &err);
+		if (e >= 0 && fetches && !is_given(files, n, fetches) && !access(fetches, R_OK))
+			e = file_add(&r, fetches, &err);
+	}
+	if (e >= 0)
+		e = kind == MORSEL_REPORT_TEXT ? report_text(&r, &b) : report_page(&r, &b);
+	if (e >= 0 && !buf_str(&b))
+		e = -ENOMEM;
+	if (e < 0)
+		return error_publish(e, &err, ret_err);
+	*ret_len = b.len;
+	*ret = (char *)steal_ptr(b.data);
+	return 0;
+}
