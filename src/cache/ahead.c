@@ -239,9 +239,9 @@ void ahead_all_wait(struct reader *r)
 	uint64_t give_up = reader_now(r) + ALL_WAIT_NS;
 	bool any = false;
 
+	pthread_mutex_lock(&r->lock);
 	for (uint32_t i = 0; i < r->n_layers; i++)
 		any |= r->layers[i].planner.wants_all;
-	pthread_mutex_lock(&r->lock);
 	while (any && r->rest && !atomic_load(&r->cancel) && reader_now(r) < give_up) {
 		uint64_t at = reader_now(r) + ALL_LOOK_NS;
 		struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S),

@@ -144,8 +144,10 @@ static int on_headers(void *userdata, const struct http_response *rs)
 		asking_end(rr->b, r >= 0);
 		return r;
 	}
-	if (rs->status != 200)
+	if (rs->status != 200) {
+		asking_end(rr->b, false);
 		return HTTP_COLLECT;
+	}
 	if (length && (content_length_parse(length, &n) < 0 || n != rr->b->blob.size))
 		return -EPROTO; /* not the blob: an error page, or something compressed */
 	r = whole_begin(rr);
@@ -185,7 +187,8 @@ static int fill(struct range_read *rr, const uint8_t *data, size_t n)
 	spool_end(&rr->b->spool);
 	spool_drop(&rr->b->spool);
 	rr->fills = false;
-	rr->room = rr->end - min_u64(rr->end, rr->have);
+	rr->skip = rr->at - min_u64(rr->at, rr->have);
+	rr->room = rr->end - rr->at;
 	return rr->sink_code;
 }
 
@@ -255,7 +258,8 @@ static void asking_begin(struct blob_http *b, const struct blob_read_options *o)
 {
 	const struct seam *s = b->r->o.seam;
 
-	if (atomic_load(&b->route->heeds_ranges) && !atomic_load(&b->route->ignores_ranges))
+	if (o->background ||
+	    (atomic_load(&b->route->heeds_ranges) && !atomic_load(&b->route->ignores_ranges)))
 		return;
 	pthread_mutex_lock(&b->lock);
 	while (b->asking && !b->has_ranges && !(o->cancel && atomic_load(o->cancel)) &&

@@ -235,27 +235,36 @@ void host_look(struct registry *r, const struct host *h, struct origin *ret,
 	pthread_mutex_unlock(&r->lock);
 }
 
+/* What certs.d has for a place that somebody sent us to; NULL: nothing. */
+static const struct http_tls *tls_elsewhere(struct registry *r, const struct origin *target)
+{
+	_cleanup_(site_list_fini) struct site_list one = {0};
+	char name[HOST_MAX + 8];
+	struct site *s;
+	struct host *h;
+
+	if (target->port == 443)
+		snprintf(name, sizeof(name), "%s", target->host);
+	else
+		snprintf(name, sizeof(name), "%s:%u", target->host, target->port);
+	s = site_add(&one, name, "");
+	if (!s || site_certificates(r->o.seam, s, NULL) < 0 || (!s->ca && !s->cert))
+		return NULL;
+	h = registry_host_of(r, s, NULL);
+	return h ? &h->tls : NULL;
+}
+
 void registry_way(struct registry *r, const struct host *h, const struct origin *target,
 		  struct http_request *rq)
 {
 	struct origin own;
 	enum address_class peer;
-	char name[HOST_MAX + 8];
 
 	rq->proxy = proxy_choose(&r->proxy, target);
 	host_look(r, h, &own, &peer);
 	if (origin_equal(&own, target)) {
 		rq->tls = &h->tls;
 		rq->tls_noverify = h->noverify;
-		return;
-	}
-	if (!target->https)
-		return;
-	if (target->port == 443)
-		snprintf(name, sizeof(name), "%s", target->host);
-	else
-		snprintf(name, sizeof(name), "%s:%u", target->host, target->port);
-	h = registry_host(r, name, NULL);
-	if (h)
-		rq->tls = &h->tls;
+	} else if (target->https)
+		rq->tls = tls_elsewhere(r, target);
 }

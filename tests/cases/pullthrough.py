@@ -121,6 +121,20 @@ def case_no_room(t):
             t.check(m.read(name) == files[name], f"{name}: wrong bytes")
 
 
+def case_disk_that_fills_up(t):
+    """In the middle of it: what was asked for is delivered right all the same."""
+    t.need_root()
+    os.makedirs(t.cache, exist_ok=True)
+    t.run("mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "none", t.cache)
+    t.defer(t.run, "umount", "-l", t.cache, rc=None)
+    r, files = cold(t)
+    r.rule(path=r.blob_path, ranged=True, whole=True)
+    with t.mounted(r.ref(), "--insecure") as m:
+        t.contains(m.log(), "it can't be kept")
+        for name in ("data/f011", "data/f000", "data/f006"):
+            t.check(m.read(name) == files[name], f"{name}: wrong bytes")
+
+
 class Relay:
     """Leads connections to a port of loopback and counts what comes back."""
 
