@@ -2,6 +2,8 @@
 #include "cache/layer_impl.h"
 
 #include <errno.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -144,6 +146,33 @@ int layer_read(struct layer *l, uint64_t dev_off, void *buf, size_t len, int fla
 		return LAYER_NOT_READY;
 	gaps_clear(l, first, dev_off, buf, len);
 	return 0;
+}
+
+static bool chunks_cover(const struct layer_index *ix, uint64_t first, uint64_t from, uint64_t end)
+{
+	for (uint64_t i = first; from < end; i++) {
+		if (i == ix->header.n_chunks || ix->chunks[i].dev_off > from)
+			return false;
+		from = ix->chunks[i].dev_off + ix->chunks[i].len;
+	}
+	return true;
+}
+
+int layer_clone(struct layer *l, uint64_t dev_off, uint64_t len, int fd, uint64_t off)
+{
+	uint64_t first = layer_index_chunk_at(&l->index, dev_off), end = dev_off + len;
+	struct file_clone_range range = {.src_fd = l->data_fd,
+					 .src_offset = dev_off,
+					 .src_length = align_up(len, DEVICE_BLOCK),
+					 .dest_offset = off};
+	struct look before, after;
+
+	if (l->data_fd < 0 || !chunks_cover(&l->index, first, dev_off, end) ||
+	    !chunks_look(l, first, end, &before) || before.in_memory)
+		return LAYER_NOT_READY;
+	if (ioctl(fd, FICLONERANGE, &range) < 0)
+		return -errno;
+	return chunks_look(l, first, end, &after) && after.sum == before.sum ? 0 : LAYER_NOT_READY;
 }
 
 /* ---- verifying ---- */

@@ -94,6 +94,11 @@ static inline enum chunk_state layer_chunk_state(const struct layer *l, uint64_t
  * shorter than the device. -errno. Where no chunk is, zeros. */
 int layer_read(struct layer *l, uint64_t dev_off, void *buf, size_t len, int flags);
 
+/* As layer_read(), but the bytes become blocks that the file fd shares with the data file.
+ * LAYER_NOT_READY also where a part is in memory or no chunk is. -errno of FICLONERANGE: not here.
+ */
+int layer_clone(struct layer *l, uint64_t dev_off, uint64_t len, int fd, uint64_t off);
+
 /* Verifies a claimed chunk. 0: it is ready now, or changed meanwhile (look again). -EAGAIN: only
  * with RWF_NOWAIT. -EBADMSG: it was damaged, is given up, and counts as absent. -ENOMEM. */
 int layer_verify(struct layer *l, uint64_t i, int flags);

@@ -290,6 +290,15 @@ int reader_read(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, s
 	return e < 0 ? read_error(r, e, err) : 0;
 }
 
+int reader_clone(struct reader *r, uint32_t layer, uint64_t dev_off, uint64_t len, int fd,
+		 uint64_t off)
+{
+	struct layer_state *ls = state_of(r, layer, dev_off, len);
+	int e = ls ? layer_clone(ls->conf.layer, dev_off, len, fd, off) : -EINVAL;
+
+	return e == LAYER_NOT_READY ? READER_PENDING : e;
+}
+
 /* ---- life ---- */
 
 int reader_new(const struct reader_options *o, struct reader **ret, struct error *err)

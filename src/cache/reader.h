@@ -87,6 +87,12 @@ void reader_interrupt(struct reader *r, bool on);
 int reader_read(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, size_t len,
 		const atomic_bool *cancel, struct error *err);
 
+/* Makes verified bytes that are in the cache a part of the file fd, which then shares their blocks:
+ * whole blocks, so that the file may have to be cut at its end. READER_PENDING: they have to be
+ * read first. -errno: not between these files. */
+int reader_clone(struct reader *r, uint32_t layer, uint64_t dev_off, uint64_t len, int fd,
+		 uint64_t off);
+
 /* Why the last read failed, for one log line or error text; "" when none did. */
 void reader_last_error(struct reader *r, char *buf, size_t n);
 

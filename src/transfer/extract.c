@@ -245,9 +245,11 @@ static int files_make(struct extract *x)
 	pthread_mutex_unlock(&x->lock);
 	if (!n)
 		extract_fail_at(x, -EAGAIN, 0, "can't start a thread");
+	extract_fetch_start(x);
 	threads_wait(x);
 	for (unsigned i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
+	extract_fetch_end(x);
 	return x->result;
 }
 

@@ -4,6 +4,7 @@
  *
  *   extract_plan.c  which names: the index walked once, patterns applied, hardlinks grouped
  *   extract.c       the work: threads that each take a directory and make what is in it
+ *   extract_fetch.c reads layers that are far away from front to back
  *   extract_node.c  makes one file, symlink or device, and gives it its attributes
  *   place.c         where: a directory beside (or in) the destination that takes its place at the
  * end beneath.c       names that never lead out of a directory

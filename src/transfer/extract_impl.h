@@ -8,6 +8,7 @@
 #include "transfer/beneath.h"
 #include "transfer/extract.h"
 
+#define FETCH_THREADS 4u
 #define EXTRACT_PIECE ((size_t)1 << 20) /* bytes read and written at a time */
 
 /* ---- the plan: a flat array, children of a directory next to each other, parents first ---- */
@@ -78,6 +79,9 @@ struct extract {
 	atomic_bool stop;
 	atomic_bool no_clone; /* it did not work here */
 	_Atomic uint64_t done_bytes, cloned_bytes, files_done;
+	pthread_t fetchers[FETCH_THREADS];
+	unsigned n_fetchers;
+	atomic_bool no_fetch; /* everything is written */
 	pthread_mutex_t lock; /* for what follows */
 	pthread_cond_t changed;
 	uint32_t *todo; /* directories whose entries are to be made; the last one next */
@@ -101,6 +105,10 @@ int extract_fail_at(struct extract *x, int code, uint32_t node, const char *what
 /* 0, or < 0 after something has failed or was cancelled. */
 int extract_stopped(struct extract *x);
 void extract_leave_out(struct extract *x, enum extract_kind kind, uint32_t node);
+
+/* Brings what is far away, beside the work; end waits for it. */
+void extract_fetch_start(struct extract *x);
+void extract_fetch_end(struct extract *x);
 
 /* Makes what is not a directory, with its attributes. */
 int extract_node_make(struct extract_worker *w, uint32_t node, int dir_fd);

@@ -12,7 +12,8 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
-#define HOLE_BYTES 4096u /* runs of zeros that stay holes */
+#define HOLE_BYTES 4096u	    /* runs of zeros that stay holes */
+#define CLONE_BYTES_MIN (16u << 10) /* smaller files are written faster than shared */
 
 /* ---- attributes ---- */
 
@@ -157,6 +158,24 @@ static int sparse_write(const struct seam *s, int fd, const uint8_t *buf, size_t
 	return 0;
 }
 
+/* False: it has to be written. */
+static bool piece_clone(struct extract *x, uint32_t device, uint64_t dev_off, uint64_t n, int fd,
+			uint64_t off, uint64_t *end)
+{
+	int r;
+
+	if (atomic_load_explicit(&x->no_clone, memory_order_relaxed))
+		return false;
+	r = reader_clone(x->o->reader, device, dev_off, n, fd, off);
+	if (r < 0)
+		atomic_store_explicit(&x->no_clone, true, memory_order_relaxed);
+	if (r)
+		return false;
+	*end = off + align_up(n, DEVICE_BLOCK);
+	atomic_fetch_add_explicit(&x->cloned_bytes, n, memory_order_relaxed);
+	return true;
+}
+
 /* One piece of the file from the cache. *ret_n: its length; *end: of what was written so far. */
 static int piece_copy(struct extract_worker *w, const struct erofs_inode *ino, uint64_t off, int fd,
 		      uint64_t *ret_n, uint64_t *end, struct error *err)
@@ -172,9 +191,13 @@ static int piece_copy(struct extract_worker *w, const struct erofs_inode *ino, u
 	if (r < 0)
 		return error_set(err, -EBADMSG,
 				 "the image's index is damaged; run \"morsel cache verify\"");
+	if (ino->size >= CLONE_BYTES_MIN && piece_clone(x, device, dev_off, *ret_n, fd, off, end))
+		return 0;
 	r = reader_read(x->o->reader, device, dev_off, w->buf, *ret_n, x->o->cancel, err);
 	if (r < 0)
 		return r;
+	if (ino->size >= CLONE_BYTES_MIN && piece_clone(x, device, dev_off, *ret_n, fd, off, end))
+		return 0; /* verified only now */
 	return sparse_write(x->o->seam, fd, w->buf, *ret_n, off, end);
 }
 
@@ -198,7 +221,7 @@ static int contents_copy(struct extract_worker *w, uint32_t node, const struct e
 			return extract_fail_at(x, r, node, "can't write it");
 		atomic_fetch_add_explicit(&x->done_bytes, n, memory_order_relaxed);
 	}
-	if (end < ino->size)
+	if (end != ino->size)
 		r = x->o->seam->ftruncate(x->o->seam, fd, ino->size);
 	return r < 0 ? extract_fail_at(x, r, node, "can't write it") : 0;
 }

@@ -132,6 +132,40 @@ def case_sparse(t):
             t.check(f.read() == want, name)
 
 
+def case_shared_blocks(t):
+    """On a filesystem that can, files share the cache's blocks; as verified and as equal as anywhere."""
+    t.need_root()
+    need("mkfs.xfs")
+    tar = Tar().file("big", samples.noise(1, 3 << 20)).file("odd", samples.noise(2, 100_001)).file("small", b"s" * 5000)
+    tar.sparse_pax("holes", 4 << 20, [(1 << 20, samples.noise(3, 300_000))], "1.0").file("exact", samples.noise(4, 1 << 18))
+    lay = Layout(t.path("img"))
+    lay.image([layer(tar), layer(Tar().file("other", samples.noise(5, 50_000)))])
+    with open(t.path("disk"), "wb") as f:
+        f.truncate(512 << 20)
+    t.run("mkfs.xfs", "-q", t.path("disk"))
+    os.mkdir(t.path("x"))
+    r = t.run("mount", "-o", "loop", t.path("disk"), t.path("x"), rc=None)
+    if r.rc:
+        t.skip("can't mount a loop device")
+    try:
+        cache = ("--cache-dir", t.path("x/cache"))
+        for name in ("cold", "warm"):
+            r = t.morsel("pull", *cache, "--format", "json", f"oci:{lay.path}", t.path(f"x/{name}")).json()
+            t.check(3 << 20 <= r["cloned_bytes"] < r["written_bytes"], f"{r['cloned_bytes']} shared of {r['written_bytes']}")
+            with t.mounted(f"oci:{lay.path}", *cache) as m:
+                t.no_differences(treecmp.compare(treecmp.dump(t.path(f"x/{name}")), treecmp.dump(m.path)))
+        layers = os.listdir(t.path("x/cache/layers"))
+        sizes = {n: os.path.getsize(t.path(f"x/cache/layers/{n}/data")) for n in layers}
+        with open(t.path(f"x/cache/layers/{max(sizes, key=sizes.get)}/data"), "r+b") as f:
+            f.seek(1 << 20)
+            f.write(b"dirt")  # in the cache: found, thrown away, fetched again
+        r = t.morsel("pull", *cache, "--format", "json", f"oci:{lay.path}", t.path("x/again")).json()
+        t.check(0 < r["moved_bytes"], "what was damaged was not fetched again")
+        t.no_differences(treecmp.compare(treecmp.dump(t.path("x/again")), treecmp.dump(t.path("x/cold"))))
+    finally:
+        t.run("umount", t.path("x"))
+
+
 # -- which files
 
 
