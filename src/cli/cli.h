@@ -46,6 +46,7 @@ enum option_id { /* in the order of the table in options.c */
 		 OPT_BANDWIDTH,
 		 OPT_LOG_FILE,
 		 OPT_LAZY,
+		 OPT_WATCH,
 		 OPT_LONG,
 		 OPT_RECURSIVE,
 		 OPT_HUMAN,
@@ -160,6 +161,9 @@ const char **option_all(const struct cli *c, enum option_id id);
 int parse_size(const char *text, uint64_t *ret);
 /* A number of seconds with an optional ms, s, m, h suffix. */
 int parse_duration(const char *text, uint64_t *ret_ns);
+
+/* cmd_watch.c */
+int stat_watch(struct cli *c);
 
 /* output.c */
 int fail(struct cli *c, int code); /* prints c->err as one line; the exit code of code */

@@ -100,8 +100,13 @@ static void show_mount(const json_t *o)
 int cmd_stat(struct cli *c)
 {
 	char *json;
-	int r = morsel_mount_stat(c->args[0], &json, &c->err);
+	int r;
 
+	if (option_given(c, OPT_WATCH))
+		return stat_watch(c);
+	if (c->n_args > 1)
+		return usage_error(c, "one mount at a time");
+	r = morsel_mount_stat(c->args[0], &json, &c->err);
 	return r < 0 ? fail(c, r) : report(c, json, show_mount);
 }
 

@@ -71,6 +71,8 @@ static const struct option_info infos[OPT_COUNT] = {
 		{"log-file", 0, "FILE", .env = true,
 		 .help = "append the log there (the default is stderr, lost in the background)"},
 	[OPT_LAZY] = {"lazy", 'z', NULL, .help = "detach now, even when in use"},
+	[OPT_WATCH] = {"watch", 0, "TIME", .optional = true,
+		       .help = "show rates, every so often (default 1s)"},
 	[OPT_LONG] = {"long", 'l', NULL, .help = "mode, links, owner, size, time"},
 	[OPT_RECURSIVE] = {"recursive", 'R', NULL, .help = "subdirectories too"},
 	[OPT_HUMAN] = {"human-readable", 'h', NULL, .help = "sizes like 1.5M"},

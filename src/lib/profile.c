@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "lib/profile_names.h"
+#include "prof/session.h"
 
 #define IMAGES_MAX 4096
 
@@ -23,8 +24,9 @@ struct morsel_profile {
 	struct profiled *before; /* what each had cost already */
 	size_t n;
 	bool tracing;
-	struct timespec began; /* since 1970 */
-	uint64_t began_ns;     /* monotonic */
+	struct prof_session *session; /* of the samplers, or NULL */
+	struct timespec began;	      /* since 1970 */
+	uint64_t began_ns;	      /* monotonic */
 };
 
 void morsel_profile_options_init(struct morsel_profile_options *o)
@@ -37,8 +39,37 @@ static bool wants(const struct morsel_profile *p, unsigned kinds)
 	return p->o.kinds & kinds;
 }
 
+#define SAMPLED                                                                                    \
+	(MORSEL_PROFILE_CPU | MORSEL_PROFILE_FGPROF | MORSEL_PROFILE_HEAP | MORSEL_PROFILE_ALLOCS)
+static_assert(MORSEL_PROFILE_CPU == (int)PROF_CPU && MORSEL_PROFILE_FGPROF == (int)PROF_FGPROF &&
+		      MORSEL_PROFILE_HEAP == (int)PROF_HEAP &&
+		      MORSEL_PROFILE_ALLOCS == (int)PROF_ALLOCS,
+	      "one number for a kind");
+
+static int samplers_start(struct morsel_profile *p, struct error *err)
+{
+	struct prof_session_options o = {
+		.kinds = p->o.kinds & SAMPLED,
+		.cpu_hz = p->o.cpu_hz,
+		.cpu_engine = p->o.gperftools ? PROF_ENGINE_GPERFTOOLS : PROF_ENGINE_TIMERS,
+	};
+
+	return o.kinds ? prof_session_start(&o, &p->session, err) : 0;
+}
+
+/* ret is there also when it failed. */
+static int samplers_stop(struct morsel_profile *p, struct prof_profiles *ret, struct error *err)
+{
+	*ret = (struct prof_profiles){0};
+	return p->session ? prof_session_stop(steal_ptr(p->session), ret, err) : 0;
+}
+
 static void profile_free(struct morsel_profile *p)
 {
+	struct prof_profiles unwanted;
+
+	samplers_stop(p, &unwanted, NULL);
+	prof_profiles_fini(&unwanted);
 	for (size_t i = 0; i < p->n; i++)
 		free(p->before[i].since);
 	free(p->before);
@@ -62,6 +93,9 @@ int profile_start(const struct morsel_profile_options *o, struct morsel_profile 
 		return error_set(err, -EINVAL, "no such kind of profile: %#x", p->o.kinds);
 	clock_gettime(CLOCK_REALTIME, &p->began);
 	p->began_ns = seam_real()->monotonic_ns(seam_real());
+	r = samplers_start(p, err);
+	if (r < 0)
+		return r;
 	if (wants(p, MORSEL_PROFILE_TRACE | MORSEL_PROFILE_ACCESS)) {
 		r = trace_start(p->o.trace_bytes);
 		if (r == -EBUSY)
@@ -108,11 +142,13 @@ struct results {
 	size_t n_rows;
 	struct profile_names names;
 	uint64_t took_ns;
+	struct prof_profiles sampled;
 };
 
 static void results_fini(struct results *rs)
 {
 	trace_log_fini(&rs->log);
+	prof_profiles_fini(&rs->sampled);
 	free(rs->rows);
 	profile_names_fini(&rs->names);
 }
@@ -181,12 +217,23 @@ static int write_reads(const struct morsel_profile *p, const struct trace_model 
 	return hand_out(p, "access", ".jsonl", r, &file);
 }
 
+static int write_sampled(const struct morsel_profile *p, const struct results *rs)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < PROF_KINDS && r >= 0; i++)
+		if (rs->sampled.profile[i].len)
+			r = hand_out(p, prof_kind_name(1u << i), ".pprof", 0,
+				     &rs->sampled.profile[i]);
+	return r;
+}
+
 static int write_files(const struct morsel_profile *p, const struct results *rs)
 {
 	_cleanup_(trace_model_freep) struct trace_model *m = NULL;
-	int r = 0;
+	int r = write_sampled(p, rs);
 
-	if (wants(p, MORSEL_PROFILE_ACCESS))
+	if (r >= 0 && wants(p, MORSEL_PROFILE_ACCESS))
 		r = write_access(p, rs);
 	if (r >= 0 && p->tracing)
 		r = trace_model_new(&rs->log, &rs->names.names, &m);
@@ -201,11 +248,12 @@ int profile_stop(struct morsel_profile *profile, struct error *err)
 {
 	_cleanup_(profile_freep) struct morsel_profile *p = profile;
 	_cleanup_(results_fini) struct results rs = {0};
-	int r;
+	int r, sampled;
 
 	if (p->tracing)
 		trace_stop(&rs.log);
 	rs.took_ns = seam_real()->monotonic_ns(seam_real()) - p->began_ns;
+	sampled = samplers_stop(p, &rs.sampled, err); /* what it made is written all the same */
 	r = rows_take(p, &rs);
 	if (r >= 0)
 		r = profile_names_init(&rs.names, p->images, p->n, rs.rows, rs.n_rows, &rs.log);
@@ -213,7 +261,7 @@ int profile_stop(struct morsel_profile *profile, struct error *err)
 		r = write_files(p, &rs);
 	if (r < 0)
 		return error_set_errno(err, r, "can't make files of what was recorded");
-	return 0;
+	return sampled;
 }
 
 /* ---- public ---- */

@@ -20,7 +20,7 @@ struct trace_parts {
 	struct slice *flight_slices, *request_slices;
 	struct sweep sweep;
 	char *strings;
-	size_t n_strings;
+	size_t n_strings, cap_strings;
 };
 
 const char *trace_source_name(enum trace_source s)
@@ -314,8 +314,8 @@ static const char *text_join(struct trace_parts *t, uint64_t id)
 	struct list l = group_find(&t->texts, id);
 	char *start = t->strings + t->n_strings;
 
-	if (!l.n)
-		return "";
+	if (!l.n || l.n * sizeof(l.at[0]->text) >= t->cap_strings - t->n_strings)
+		return ""; /* several of one number, which can't be, would need more room */
 	for (size_t i = 0; i < l.n; i++) {
 		memcpy(t->strings + t->n_strings, l.at[i]->text,
 		       min_u64(l.at[i]->flags, sizeof(l.at[i]->text)));
@@ -377,7 +377,8 @@ static int requests_make(struct trace_model *m, const struct trace_names *names)
 	m->requests = calloc(n + 1, sizeof(*m->requests));
 	t->request_slices = calloc(n + 1, sizeof(*t->request_slices));
 	t->flight_slices = calloc(t->flights.n + 1, sizeof(*t->flight_slices));
-	t->strings = malloc(t->texts.n * (sizeof(((struct trace_event *)0)->text) + 1) + 1);
+	t->cap_strings = t->texts.n * (sizeof(((struct trace_event *)0)->text) + 1) + 1;
+	t->strings = malloc(t->cap_strings);
 	if (!m->requests || !t->request_slices || !t->flight_slices || !t->strings ||
 	    brought_make(t, &b) < 0)
 		return -ENOMEM;

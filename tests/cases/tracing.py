@@ -1,4 +1,5 @@
 """What measuring says: traces and access profiles of mounts, against their counters and Go's and Python's own readers."""
+import gzip
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import samples
 import stargz
 from faults import FaultRegistry
 from images import Layout
-from morseltest import TOOLS, SECRET, USER, free_port, need, wait_until
+from morseltest import TOOLS, free_port, need, secrets, wait_until
 from registries import Registry
 from tarball import Tar
 
@@ -255,3 +256,124 @@ def case_chrome_trace(t):
     flows = {e["id"] for e in events if e["ph"] == "s"} & {e["id"] for e in events if e["ph"] == "f"}
     t.check(flows, "no arrow from a request to a read")
     t.equal(doc["otherData"]["lost_events"], 0, "lost events")
+
+
+def case_no_secrets(t):
+    """Neither the password nor a token nor a signed link is in any file, nor in their uncompressed contents."""
+    lay, files = image(t, 6)
+    r = Registry(t, auth="token", token_lifetime=1)  # asked for again while it is recorded
+    r.push(lay)
+    found = []
+    with t.mounted(r.ref(), "--prefetch", "none", "--authfile", r.authfile()) as m:
+        time.sleep(1)
+        for fmt in ([], ["chrome"]):
+            rec = Recording(t, m, TRACE | ACCESS, *fmt)
+            for i in range(3):
+                m.read(f"data/f0{i + 3 * bool(fmt):02}")
+            rec.stop()
+            found += [rec.path(name) for name in os.listdir(rec.out)]
+    lay, files = image(t, 60)
+    with FaultRegistry(t, lay) as faults:
+        faults.rule(path="/v2/test/image/blobs/", ranged=True, redirect=faults.storage_url("{digest}"))
+        with t.mounted(faults.ref(), "--prefetch", "none") as m:
+            rec = Recording(t, m, TRACE | ACCESS, "chrome")
+            t.equal(m.read("data/f007"), files["data/f007"], "through a link")
+            rec.stop()
+            found += [rec.path(name) for name in os.listdir(rec.out)]
+            with open(rec.path("trace.json"), encoding="utf-8") as f:
+                t.contains(f.read(), "http.GET")
+    t.equal(len(found), 9, "files")
+    for path in found:
+        with open(path, "rb") as f:
+            data = f.read()
+        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        for secret in secrets() + ["Bearer", "Basic", "authorization", "storage/", "signature", "token="]:
+            t.check(secret.encode().lower() not in data.lower(), f"{secret} is in {path}")
+
+
+def case_samplers(t):
+    """The same recording takes the samplers' profiles of a mount along."""
+    # not: asan tsan
+    r, files = registry(t, 7)
+    with t.mounted(r.ref(), "--prefetch", "none") as m:
+        rec = Recording(t, m, CPU | FGPROF | HEAP | ALLOCS | ACCESS)
+        busy = t.popen(t.binary, "stat", "--watch=20ms", m.path, stdout=subprocess.DEVNULL)
+        for name, data in files.items():
+            t.equal(m.read(name), data, name)
+        time.sleep(1)
+        rec.stop()
+        t.end_process(busy)
+    t.equal(sorted(os.listdir(rec.out)), ["access.jsonl", "access.pprof", "allocs.pprof", "cpu.pprof", "fgprof.pprof", "heap.pprof"],
+            "files")
+    top = go(t, "tool", "pprof", "-top", "-sample_index=time", rec.path("fgprof.pprof")).text
+    t.contains(top, "s")
+    t.contains(go(t, "tool", "pprof", "-tags", rec.path("fgprof.pprof")).text, "thread")
+
+
+def case_refusals(t):
+    """One recording at a time; nobody is left waiting when the mount ends; wrong kinds are told."""
+    r, files = registry(t, 8)
+    with t.mounted(r.ref(), "--prefetch", "none") as m:
+        program, out = tool(t), t.new_path("profiles")
+        os.mkdir(out)
+        rec = Recording(t, m, ACCESS)
+        t.contains(t.run(program, "attach", m.path, ACCESS, 1000, out, rc=None).err, "already")
+        m.read("data/f001")
+        rec.stop()
+        t.contains(t.run(program, "attach", m.path, 64, 1000, out, rc=2).err, "kind")
+        t.contains(t.run(program, "attach", t.work, ACCESS, 1000, out, rc=3).err, t.work)
+        p = t.popen(program, "attach", m.path, ACCESS, 60000, out, stderr=subprocess.PIPE)
+        time.sleep(0.4 * t.slow)
+        gone = t.popen(program, "attach", m.path, ACCESS, 60000, out, stderr=subprocess.DEVNULL)
+        gone.wait(10)
+        m.read("data/f002")
+        m.umount()  # what was recorded till then is handed over
+        t.equal((p.wait(20), p.communicate()[1]), (0, b""), "the recorder's end")
+        with open(f"{out}/access.jsonl", encoding="utf-8") as f:
+            t.equal({json.loads(line)["path"] for line in f}, {"/data/f002"}, "reads until the end")
+
+
+def case_client_dies(t):
+    """A recorder that is killed leaves the mount free for the next."""
+    r, files = registry(t, 9)
+    with t.mounted(r.ref(), "--prefetch", "none") as m:
+        rec = Recording(t, m, TRACE)
+        rec.p.kill()
+        rec.p.wait()
+        out = t.new_path("profiles")
+        os.mkdir(out)
+        wait_until("another may record", lambda: t.run(tool(t), "attach", m.path, TRACE, 100, out, rc=None).rc == 0, 20)
+        t.equal(m.read("data/f001"), files["data/f001"], "contents")
+
+
+def case_own_process(t):
+    """The library records the process it is in."""
+    lay, files = image(t, 10)
+    out = t.new_path("profiles")
+    os.mkdir(out)
+    t.run(tool(t), "own", f"oci:{lay.path}", TRACE | ACCESS, out, "data/f001", "/data/f002")
+    sums = totals(t, f"{out}/access.pprof")
+    t.equal((sums["bytes"], sums["opens"]), (2 * SIZE, 0), "bytes, and opens of a mount")
+    t.check(os.path.getsize(f"{out}/trace.out") > 16, "no trace")
+
+
+def case_watch(t):
+    """stat --watch shows what was done between looks, and ends with the mount."""
+    r, files = registry(t, 11)
+    with t.mounted(r.ref(), "--prefetch", "none") as m:
+        with open(t.path("watched"), "wb") as f:
+            p = t.popen(t.binary, "stat", "--format", "json", "--watch=100ms", m.path, stdout=f)
+        wait_until("it has begun", lambda: os.path.getsize(t.path("watched")), 20)
+        for name in files:
+            m.read(name)
+        last = m.stat()
+        time.sleep(0.5 * t.slow)
+        m.umount()
+        t.equal(p.wait(20), 0, "exit code")
+        with open(t.path("watched"), encoding="utf-8") as f:
+            looks = [json.loads(line) for line in f]
+        t.check(len(looks) > 3, f"{len(looks)} looks")
+        for key in ("reads", "bytes_served", "bytes_fetched", "requests", "opens", "waits", "wait_ns"):
+            t.equal(sum(x[key] for x in looks), last[key], key)
+    t.refused(3, "stat", "--watch", t.mnt)
+    t.refused(2, "stat", "--watch=never", t.mnt, says="never")
