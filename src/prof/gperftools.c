@@ -117,12 +117,6 @@ int gperftools_stop(struct gperftools *g, struct stacks *ret, uint64_t *ret_peri
 	return r;
 }
 
-void gperftools_abandon(struct gperftools *g)
-{
-	gperftools_end(g);
-	gperftools_free(g);
-}
-
 /*
  * Words: 0, 3, 0, period in microseconds, 0; then for each stack its count, how many addresses, and
  * those, leaf first; at the end 0, 1, 0. What follows is a copy of /proc/self/maps.

@@ -17,7 +17,6 @@ int gperftools_start(struct gperftools **ret, struct error *err);
 /* Ends it, and adds what it found to *ret. Frees g, whatever it returns. */
 int gperftools_stop(struct gperftools *g, struct stacks *ret, uint64_t *ret_period_ns,
 		    struct error *err);
-void gperftools_abandon(struct gperftools *g);
 
 /* Reads its file: counts and addresses in words of this machine. Pure. -EBADMSG. */
 int gperftools_parse(const void *data, size_t n, struct stacks *ret, uint64_t *ret_period_ns,

@@ -243,9 +243,9 @@ __attribute__((noinline)) void heap_forget(void *p)
 
 /* ---- reading ---- */
 
-int heap_sites(void (*f)(const struct heap_site *site, void *arg), void *arg)
+int heap_sites(struct heap_site **ret, size_t *ret_n)
 {
-	_cleanup_(freep) struct heap_site *all = NULL;
+	struct heap_site *all;
 	size_t n = 0;
 
 	inside = true;
@@ -267,7 +267,7 @@ int heap_sites(void (*f)(const struct heap_site *site, void *arg), void *arg)
 	}
 	pthread_mutex_unlock(&lock);
 	inside = false;
-	for (size_t i = 0; i < n; i++)
-		f(&all[i], arg);
+	*ret = all;
+	*ret_n = n;
 	return all ? 0 : -ENOMEM;
 }

@@ -3,31 +3,25 @@
 
 #include "prof/heap.h"
 
-struct writing {
-	struct pprof *p;
-	struct symbols *symbols;
-};
-
 /* To whole numbers; an estimate that was added and taken away again may end a hair below zero. */
 static int64_t whole(double d)
 {
 	return d < 0.5 ? 0 : (int64_t)(d + 0.5);
 }
 
-static void write_site(const struct heap_site *site, void *arg)
+static void write_site(struct pprof *p, const struct heap_site *site, struct symbols *symbols)
 {
-	const struct writing *w = arg;
 	const int64_t values[] = {whole(site->alloc_objects), whole(site->alloc_bytes),
 				  whole(site->inuse_objects), whole(site->inuse_bytes)};
 	uint64_t at[PROF_DEPTH];
 
 	for (size_t i = 0; i < site->n; i++)
-		at[i] = symbols_location(w->symbols, w->p, site->pcs[i]);
-	pprof_sample(w->p, at, site->n, values, NULL, 0);
+		at[i] = symbols_location(symbols, p, site->pcs[i]);
+	pprof_sample(p, at, site->n, values, NULL, 0);
 }
 
-int heap_profile(const char *default_type, int64_t time_ns, int64_t duration_ns,
-		 struct symbols *symbols, struct pprof **ret)
+int heap_profile(const struct heap_site *sites, size_t n, const char *default_type, int64_t time_ns,
+		 int64_t duration_ns, struct symbols *symbols, struct pprof **ret)
 {
 	static const struct pprof_type types[] = {
 		{"alloc_objects", "count"},
@@ -46,16 +40,13 @@ int heap_profile(const char *default_type, int64_t time_ns, int64_t duration_ns,
 		.drop_frames = "malloc|calloc|realloc|reallocarray|memalign|aligned_alloc|posix_"
 			       "memalign|valloc|pvalloc",
 	};
-	_cleanup_(pprof_freep) struct pprof *p = NULL;
-	struct writing w = {.symbols = symbols};
+	struct pprof *p;
 	int r = pprof_new(&o, &p);
 
 	if (r < 0)
 		return r;
-	w.p = p;
-	r = heap_sites(write_site, &w);
-	if (r < 0)
-		return r;
-	*ret = steal_ptr(p);
+	for (size_t i = 0; i < n; i++)
+		write_site(p, &sites[i], symbols);
+	*ret = p;
 	return 0;
 }

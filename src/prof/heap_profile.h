@@ -17,11 +17,11 @@ struct heap_site {
 	double alloc_objects, alloc_bytes, inuse_objects, inuse_bytes;
 };
 
-/* Calls f for each, without a lock. -ENOMEM. */
-int heap_sites(void (*f)(const struct heap_site *site, void *arg), void *arg);
+/* All of them, as they are now; for free(3). -ENOMEM. */
+int heap_sites(struct heap_site **ret, size_t *ret_n);
 
 /* All but the mappings and the end. default_type: of the four. */
-int heap_profile(const char *default_type, int64_t time_ns, int64_t duration_ns,
-		 struct symbols *symbols, struct pprof **ret);
+int heap_profile(const struct heap_site *sites, size_t n, const char *default_type, int64_t time_ns,
+		 int64_t duration_ns, struct symbols *symbols, struct pprof **ret);
 
 #endif

@@ -61,10 +61,16 @@ static int samplers_start(struct prof_session *s, struct error *err)
 	return r;
 }
 
-static void samplers_stop(struct prof_session *s, struct sampler_result *ret)
+/* What the samplers saw is in ret also when gperftools failed. */
+static int samplers_stop(struct prof_session *s, struct sampler_result *ret,
+			 uint64_t *ret_period_ns, struct error *err)
 {
+	*ret_period_ns = NS_PER_S / s->o.cpu_hz;
 	if (s->sampler)
 		sampler_stop(steal_ptr(s->sampler), ret);
+	if (!s->gperftools)
+		return 0;
+	return gperftools_stop(steal_ptr(s->gperftools), &ret->cpu, ret_period_ns, err);
 }
 
 int prof_session_start(const struct prof_session_options *o, struct prof_session **ret,
@@ -94,8 +100,9 @@ int prof_session_start(const struct prof_session_options *o, struct prof_session
 	r = samplers_start(s, err);
 	if (r < 0) {
 		_cleanup_(sampler_result_fini) struct sampler_result none = {0};
+		uint64_t period_ns;
 
-		samplers_stop(s, &none);
+		samplers_stop(s, &none, &period_ns, NULL);
 		return r;
 	}
 	*ret = steal_ptr(s);
@@ -107,8 +114,11 @@ int prof_session_start(const struct prof_session_options *o, struct prof_session
 struct writing {
 	struct prof_session *s;
 	struct symbols *symbols;
-	uint64_t elapsed_ns;
+	uint64_t elapsed_ns, cpu_period_ns;
 	const struct sampler_result *samples;
+	struct heap_site
+		*sites; /* one look for both profiles, before looking up symbols allocates */
+	size_t n_sites;
 };
 
 static int profile_end(struct writing *w, struct pprof *p, struct buf *ret)
@@ -148,30 +158,18 @@ static int write_stacks(struct writing *w, const char *type, const struct stacks
 	return profile_end(w, p, ret);
 }
 
-static int write_cpu(struct writing *w, struct buf *ret, struct error *err)
-{
-	_cleanup_(stacks_fini) struct stacks t = {0};
-	uint64_t period_ns;
-	int r;
-
-	if (!w->s->gperftools)
-		return write_stacks(w, "cpu", &w->samples->cpu, NS_PER_S / w->s->o.cpu_hz, ret);
-	r = gperftools_stop(steal_ptr(w->s->gperftools), &t, &period_ns, err);
-	return r < 0 ? r : write_stacks(w, "cpu", &t, period_ns, ret);
-}
-
-static int write_kind(struct writing *w, enum prof_kind kind, struct buf *ret, struct error *err)
+static int write_kind(struct writing *w, enum prof_kind kind, struct buf *ret)
 {
 	_cleanup_(pprof_freep) struct pprof *p = NULL;
 	int r;
 
 	if (kind == PROF_CPU)
-		return write_cpu(w, ret, err);
+		return write_stacks(w, "cpu", &w->samples->cpu, w->cpu_period_ns, ret);
 	if (kind == PROF_FGPROF)
 		return write_stacks(w, "time", &w->samples->wall, NS_PER_S / w->s->o.fgprof_hz,
 				    ret);
-	r = heap_profile(kind == PROF_HEAP ? "inuse_space" : "alloc_space", w->s->time_ns,
-			 (int64_t)w->elapsed_ns, w->symbols, &p);
+	r = heap_profile(w->sites, w->n_sites, kind == PROF_HEAP ? "inuse_space" : "alloc_space",
+			 w->s->time_ns, (int64_t)w->elapsed_ns, w->symbols, &p);
 	return r < 0 ? r : profile_end(w, p, ret);
 }
 
@@ -181,24 +179,27 @@ int prof_session_stop(struct prof_session *s, struct prof_profiles *ret, struct 
 	_cleanup_(session_freep) struct prof_session *mine = s;
 	_cleanup_(sampler_result_fini) struct sampler_result samples = {0};
 	_cleanup_(symbols_freep) struct symbols *symbols = NULL;
+	_cleanup_(freep) struct heap_site *sites = NULL;
 	struct writing w = {.s = s, .samples = &samples};
-	int r;
+	int r, stopped;
 
 	*ret = (struct prof_profiles){0};
-	samplers_stop(s, &samples);
+	stopped = samplers_stop(s, &samples, &w.cpu_period_ns, err);
 	w.elapsed_ns = clock->monotonic_ns(clock) - s->started_ns;
-	r = symbols_new(s->o.no_symbols ? 0 : clock->monotonic_ns(clock) + LOOKUP_NS, &symbols);
-	if (r < 0 && s->gperftools)
-		gperftools_abandon(steal_ptr(s->gperftools));
+	r = s->o.kinds & (PROF_HEAP | PROF_ALLOCS) ? heap_sites(&w.sites, &w.n_sites) : 0;
+	sites = w.sites;
+	if (r >= 0)
+		r = symbols_new(s->o.no_symbols ? 0 : clock->monotonic_ns(clock) + LOOKUP_NS,
+				&symbols);
 	if (r < 0)
 		return error_set_errno(err, r, "can't make profiles of what was recorded");
 	w.symbols = symbols;
 	for (unsigned i = 0; i < PROF_KINDS; i++) {
-		int e = s->o.kinds & 1u << i ? write_kind(&w, 1u << i, &ret->profile[i], err) : 0;
+		int e = s->o.kinds & 1u << i ? write_kind(&w, 1u << i, &ret->profile[i]) : 0;
 
 		if (e < 0 && r >= 0)
 			r = error_set_errno(err, e, "can't make the %s profile",
 					    prof_kind_name(1u << i));
 	}
-	return r;
+	return r < 0 ? r : stopped;
 }
