@@ -170,6 +170,8 @@ static int resync(struct upload_http *u)
 	u->session.sent = max_u64(u->session.sent, u->at);
 	pthread_mutex_unlock(&u->lock);
 	r = session_look(&u->session, &u->fail_err);
+	if (r == SESSION_LOST && u->session.status != 404)
+		session_cancel(&u->session);
 	if (r == SESSION_LOST)
 		r = session_again(u);
 	return r < 0 ? failed(u, r) : 0;
@@ -292,8 +294,14 @@ static int adapt(struct upload_http *u, int code)
 		u->mode = CHUNKED;
 		u->repeated = true;
 		return 0;
-	case 404:
 	case 416:
+		if (!u->session.confirmed) { /* it may have one byte, and can't say so */
+			session_cancel(&u->session);
+			session_fini(&u->session);
+		}
+		u->repeated = true;
+		return 0;
+	case 404:
 		u->repeated = true; /* and it asks where to go on, or begins anew */
 		return 0;
 	case 411:
