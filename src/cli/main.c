@@ -53,7 +53,8 @@ static const struct verb verbs[] = {
 		 OPT(COMPRESSION) | OPT(LEVEL) | OPT(CHUNK_SIZE) | OPT(LAYER) | OPT(BASE) |
 		 OPT(ENTRYPOINT) | OPT(CMD) | OPT(ENV) | OPT(WORKDIR) | OPT(USER) | OPT(LABEL) |
 		 OPT(ANNOTATION) | OPT(AUTHOR) | OPT(ARTIFACT_TYPE) | OPT(OWNER) | OPT(EXCLUDE) |
-		 OPT(IGNORE_FILE) | OPT(ALLOW_CHANGED) | OPT(DIGEST_FILE) | OPT(JOBS),
+		 OPT(IGNORE_FILE) | OPT(PRIORITIZE) | OPT(ALLOW_CHANGED) | OPT(DIGEST_FILE) |
+		 OPT(JOBS),
 	 1, -1, cmd_push},
 	{"tags", "REPO", "List the tags of a repository, or the names in an archive.",
 	 OPTS_DIAL | OPT(FORMAT), 1, 1, cmd_tags},

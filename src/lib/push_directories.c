@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "lib/report.h"
+#include "transfer/layer_order.h"
 
 #define IGNORE_MAX ((size_t)1 << 20)
 
@@ -27,6 +28,7 @@ struct making {
 	struct layer_params params;
 	struct layer_source common; /* what is the same for all directories */
 	char *ignore_text;
+	struct layer_order order;
 	struct resolved base;
 	bool has_base;
 	struct dir_layer *layers;
@@ -69,6 +71,17 @@ static int ignore_load(struct making *mk, struct error *err)
 	mk->common.ignore_text = mk->ignore_text;
 	mk->common.ignore_len = len;
 	return 0;
+}
+
+static int order_load(struct making *mk, struct error *err)
+{
+	int r = 0;
+
+	for (const char *const *file = mk->o->prioritize; r >= 0 && file && *file; file++)
+		r = layer_order_read(&mk->order, *file, err);
+	mk->common.first = (const char *const *)mk->order.paths;
+	mk->common.n_first = mk->order.n;
+	return r;
 }
 
 static unsigned cpus(void)
@@ -126,6 +139,8 @@ static int options_apply(struct making *mk, struct error *err)
 		r = image_wish_check(&mk->wish, err);
 	if (r >= 0 && o->artifact_type && o->base)
 		r = error_set(err, -EINVAL, "an artifact has no base: --artifact-type or --base");
+	if (r >= 0)
+		r = order_load(mk, err);
 	return r < 0 ? r : ignore_load(mk, err);
 }
 
@@ -324,6 +339,7 @@ static void making_fini(struct making *mk)
 	}
 	free(mk->layers);
 	free(mk->ignore_text);
+	layer_order_fini(&mk->order);
 	resolved_fini(&mk->base);
 	buf_fini(&mk->config);
 	buf_fini(&mk->manifest);
@@ -334,7 +350,8 @@ int morsel_push(struct morsel *m, const struct morsel_push_layer *layers, size_t
 		struct morsel_error *ret_err)
 {
 	struct morsel_push_options o;
-	struct making mk = {.o = &o, .run.mark_ns = m->seam->monotonic_ns(m->seam)};
+	struct making mk = {
+		.o = &o, .order = LAYER_ORDER_INIT, .run.mark_ns = m->seam->monotonic_ns(m->seam)};
 	struct error err = ERROR_INIT;
 	int r = push_options_take(options, &o, &err);
 
