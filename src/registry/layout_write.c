@@ -18,6 +18,7 @@ struct layout_writer {
 	const struct seam *seam;
 	char *path;
 	int fd;
+	int use_fd; /* oci-layout, locked (shared) while the layout is in use */
 	bool made_dir, made_layout, tagged;
 };
 
@@ -31,12 +32,12 @@ struct layout_blob {
 
 /* ---- files ---- */
 
-static void temp_name(const struct seam *s, char out[static TEMP_MAX])
+static void temp_name(const struct seam *s, const char *dir, char out[static TEMP_MAX])
 {
 	uint64_t nonce;
 
 	s->random(s, &nonce, sizeof(nonce));
-	snprintf(out, TEMP_MAX, "blobs/.tmp-%016llx", (unsigned long long)nonce);
+	snprintf(out, TEMP_MAX, "%s.tmp-%016llx", dir, (unsigned long long)nonce);
 }
 
 static void blob_name(const struct digest *d, char out[static DIGEST_TEXT_MAX + 32])
@@ -63,7 +64,7 @@ static int file_put(struct layout_writer *w, const char *name, const void *data,
 	char temp[TEMP_MAX];
 	int r;
 
-	temp_name(s, temp);
+	temp_name(s, "", temp);
 	fd = s->openat(s, w->fd, temp, O_WRONLY | O_CREAT | O_EXCL, 0666);
 	if (fd < 0)
 		return error_set_errno(err, fd, "%s: can't write %s", w->path, name);
@@ -80,6 +81,7 @@ static int file_put(struct layout_writer *w, const char *name, const void *data,
 
 /* ---- the layout ---- */
 
+/* Of all but a layout that another process begins this moment. */
 static bool is_empty(int dir_fd)
 {
 	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -88,7 +90,9 @@ static bool is_empty(int dir_fd)
 	bool empty = d;
 
 	while (empty && (e = readdir(d)))
-		empty = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..");
+		empty = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+			!strcmp(e->d_name, "blobs") || !strcmp(e->d_name, "oci-layout") ||
+			!strncmp(e->d_name, ".tmp-", 5);
 	if (d)
 		closedir(d);
 	else
@@ -115,15 +119,24 @@ static int layout_check(struct layout_writer *w, const char *text, size_t len, s
 static int layout_begin(struct layout_writer *w, struct error *err)
 {
 	static const char text[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
-	int r;
 
 	if (!is_empty(w->fd))
 		return error_set(err, -EEXIST,
 				 "%s: not an OCI image layout, and not empty: name a new directory",
 				 w->path);
 	w->made_layout = true;
-	r = dir_make(w, "blobs", err);
-	return r < 0 ? r : file_put(w, "oci-layout", text, sizeof(text) - 1, err);
+	return file_put(w, "oci-layout", text, sizeof(text) - 1, err);
+}
+
+static int use_begin(struct layout_writer *w, struct error *err)
+{
+	w->use_fd = w->seam->openat(w->seam, w->fd, "oci-layout", O_RDONLY | O_NOFOLLOW, 0);
+	if (w->use_fd < 0)
+		return error_set_errno(err, w->use_fd, "%s: can't open oci-layout", w->path);
+	while (flock(w->use_fd, LOCK_SH) < 0)
+		if (errno != EINTR)
+			return error_set_errno(err, -errno, "%s: can't lock the layout", w->path);
+	return 0;
 }
 
 int layout_writer_open(const struct seam *seam, const char *path, struct layout_writer **ret,
@@ -136,7 +149,7 @@ int layout_writer_open(const struct seam *seam, const char *path, struct layout_
 
 	if (!w)
 		return -ENOMEM;
-	*w = (struct layout_writer){.seam = seam, .path = strdup(path), .fd = -1};
+	*w = (struct layout_writer){.seam = seam, .path = strdup(path), .fd = -1, .use_fd = -1};
 	if (!w->path)
 		return -ENOMEM;
 	if (!mkdir(path, 0777))
@@ -154,6 +167,8 @@ int layout_writer_open(const struct seam *seam, const char *path, struct layout_
 	else
 		r = layout_check(w, text, len, err);
 	if (r >= 0)
+		r = use_begin(w, err);
+	if (r >= 0)
 		r = dir_make(w, "blobs", err);
 	if (r >= 0)
 		r = dir_make(w, "blobs/sha256", err);
@@ -163,13 +178,13 @@ int layout_writer_open(const struct seam *seam, const char *path, struct layout_
 	return 0;
 }
 
-/* Nobody can use blobs without an index, unless another process is about to write one: then its
- * files keep the directories. */
+/* Nobody can use blobs without an index, unless another process is about to write one. */
 static void layout_undo(struct layout_writer *w)
 {
 	static const char *const dirs[] = {"blobs/sha256", "blobs/sha512"};
 
-	if (!faccessat(w->fd, "index.json", F_OK, 0))
+	if (!faccessat(w->fd, "index.json", F_OK, 0) ||
+	    (w->use_fd >= 0 && flock(w->use_fd, LOCK_EX | LOCK_NB) < 0))
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
 		int fd = openat(w->fd, dirs[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -194,6 +209,7 @@ void layout_writer_close(struct layout_writer *w)
 		return;
 	if (w->made_layout && !w->tagged && w->fd >= 0)
 		layout_undo(w);
+	closep(&w->use_fd);
 	closep(&w->fd);
 	free(w->path);
 	free(w);
@@ -223,7 +239,7 @@ int layout_blob_new(struct layout_writer *w, enum digest_algo algo, struct layou
 	r = hasher_new(algo, &b->hasher);
 	if (r < 0)
 		return r;
-	temp_name(w->seam, b->temp);
+	temp_name(w->seam, "blobs/", b->temp);
 	b->fd = w->seam->openat(w->seam, w->fd, b->temp, O_WRONLY | O_CREAT | O_EXCL, 0666);
 	if (b->fd < 0) {
 		b->temp[0] = 0;

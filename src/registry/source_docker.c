@@ -243,8 +243,8 @@ static int docker_blob(struct source *s, const struct digest *digest, uint64_t s
 	struct file_place p = {.fd = -1};
 	int r = manifest_make(d, err);
 
-	for (size_t i = 0; r >= 0 && i < d->n_layers; i++) {
-		const struct part *l = &d->layers[i];
+	for (size_t i = 0; r >= 0 && i <= d->n_layers; i++) {
+		const struct part *l = i < d->n_layers ? &d->layers[i] : &d->config;
 
 		if (!digest_equal(digest, &l->digest) || l->size != size)
 			continue;
@@ -254,7 +254,7 @@ static int docker_blob(struct source *s, const struct digest *digest, uint64_t s
 	if (r < 0)
 		return r;
 	digest_format(digest, text);
-	return error_set(err, -ENOENT, "%s: the archive has no layer %s", d->source.name, text);
+	return error_set(err, -ENOENT, "%s: the archive has no blob %s", d->source.name, text);
 }
 
 struct name_list {
