@@ -2,9 +2,12 @@
 #include "fs/handover.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <sys/socket.h>
 
 #define FDS_MAX 2
+
+#define HAS_RESEND (UINT64_C(1) << (39 - 32)) /* in flags2; newer than Debian's header */
 
 struct message {
 	struct handover_state s;
@@ -86,4 +89,14 @@ int handover_hear(struct morsel_handover *h)
 			return -EPIPE;
 		message_take(h, &m, &msg);
 	}
+}
+
+bool handover_can_resend(const struct handover_state *s)
+{
+	struct fuse_init_in in;
+
+	if (s->init_len < sizeof(struct fuse_in_header) + sizeof(in))
+		return !s->init_len; /* shorter: a kernel that knows no flags2 */
+	memcpy(&in, s->init + sizeof(struct fuse_in_header), sizeof(in));
+	return in.flags & FUSE_INIT_EXT && in.flags2 & HAS_RESEND;
 }

@@ -43,4 +43,8 @@ int handover_tell(struct morsel_handover *h, int fuse_fd, int listen_fd);
 /* The supervisor's side: takes all that was told since. 0; -EPIPE: there is no server behind it. */
 int handover_hear(struct morsel_handover *h);
 
+/* Whether a successor can have what the dead server's clients wait for. Linux >= 6.9 says so in its
+ * INIT; one that never sent it waits with it, as nothing was answered yet. */
+bool handover_can_resend(const struct handover_state *s);
+
 #endif

@@ -16,7 +16,6 @@
 #include "fs/supervisor.h"
 
 #include <errno.h>
-#include <linux/fuse.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
@@ -26,8 +25,6 @@
 
 #include "fs/mount.h"
 #include "fs/restart.h"
-
-#define HAS_RESEND (UINT64_C(1) << (39 - 32)) /* in flags2; newer than Debian's header */
 
 struct supervisor {
 	const struct supervise_params *p;
@@ -159,17 +156,6 @@ static void mount_end(struct supervisor *sv)
 	fd_drop(&sv->h.listen_fd);
 }
 
-/* Linux >= 6.9 says in its INIT that it can send requests again. One that never sent it waits with
- * it: nothing was answered yet. */
-static bool kernel_resends(const struct handover_state *s)
-{
-	const struct fuse_init_in *in = (const void *)(s->init + sizeof(struct fuse_in_header));
-
-	if (s->kernel && !s->init_len)
-		return true; /* nobody waits for us */
-	return s->init_len < sizeof(struct fuse_in_header) + sizeof(*in) || in->flags2 & HAS_RESEND;
-}
-
 /* Why the server that was killed gets no successor; else the time to wait before it does. */
 static int64_t successor_wait(struct supervisor *sv, struct error *err)
 {
@@ -181,7 +167,7 @@ static int64_t successor_wait(struct supervisor *sv, struct error *err)
 		return error_set(err, -ECHILD,
 				 "the server was killed by signal %d before the mount answered",
 				 sig);
-	if (!kernel_resends(s))
+	if (!handover_can_resend(s))
 		return error_set(err, -ENOTSUP,
 				 "%s: the server was killed by signal %d and this kernel can't go "
 				 "on with another (Linux 6.9 can); unmounted, mount again",

@@ -7,6 +7,7 @@ import threading
 import time
 
 import samples
+import stargz
 from faults import FaultRegistry
 from images import Layout, layer
 from morseltest import mounts_below, wait_until
@@ -192,10 +193,17 @@ def case_works_from_the_cache(t):
 
 
 def case_crash_loop(t):
-    """A server that crashes five times within ten seconds ends in a clean unmount and one line that says so."""
+    """A server that crashes five times within ten seconds ends in a clean unmount and one line that says so; who waits
+    for a fetch meanwhile gets an error."""
     need_resend(t)
-    lay = samples.hello(t)
-    p = t.foreground(f"oci:{lay.path}")
+    files = samples.big_files(5, 2, 300_000)
+    lay = Layout(t.new_path("img"))
+    lay.image([stargz.by_hand(files)])
+    r = FaultRegistry(t, lay)
+    p = t.foreground(r.ref(), "--prefetch", "none")
+    r.rule(path=lay.layer_digests()[0], stall=60)
+    reader = t.popen("cat", f"{t.mnt}/{sorted(files)[0]}", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    r_wait(r, lay, 1)
     supervisor = p.pid
     seen = set()
     deadline = time.monotonic() + 20 * t.slow
@@ -207,6 +215,7 @@ def case_crash_loop(t):
             os.kill(pid, signal.SIGTRAP if len(seen) % 2 else signal.SIGABRT)
         time.sleep(0.01)
     t.equal(p.wait(10), 32, "exit code")
+    t.check(reader.wait(5) != 0, "the reader gets an error")
     gone(t)
     with open(p.log_path, encoding="ascii", errors="replace") as f:
         log = f.read()

@@ -191,13 +191,49 @@ static void output_limit(void **state)
 	buf_fini(&b);
 }
 
+static bool may_have(const char *layer, const char *name, bool prefix)
+{
+	static struct image m;
+	struct buf b = BUF_INIT;
+	struct erofs fs;
+	bool r;
+
+	image_add_text(&m, layer);
+	check_layers(m.layers, m.n, NULL, &b);
+	assert_int_equal(erofs_open(b.data, b.len, &fs, NULL), 0);
+	r = erofs_may_have_xattr(&fs, name, prefix);
+	buf_fini(&b);
+	image_fini(&m);
+	return r;
+}
+
+/* Attributes are found, files and values of the same names are not. */
+static void attributes_of_the_image(void **state)
+{
+	const char *cap = "security.capability", *overlay = "trusted.overlay.";
+
+	assert_true(may_have("f a s=1\nf b s=1 x=user.a:1 x=security.capability:v", cap, false));
+	assert_false(may_have("f capability s=1 x=user.a:1", cap, false));
+	assert_false(may_have("f a s=1 x=user.capability:1", cap, false));
+	assert_false(may_have("f a s=1 x=user.a:capability", cap, false));
+	assert_false(may_have("f a s=1 x=security.capability2:1", cap, false));
+	assert_true(may_have("d a x=trusted.overlay.opaque:y", overlay, true));
+	assert_false(may_have("d a x=trusted.overlaid:y x=user.overlay.x:y", overlay, true));
+	assert_false(may_have("f a s=1", cap, false));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(edges),	  cmocka_unit_test(random_images),
-		cmocka_unit_test(far_times),	  cmocka_unit_test(bytes_are_right),
-		cmocka_unit_test(checksum),	  cmocka_unit_test(blocks_limit),
-		cmocka_unit_test(root_nid_limit), cmocka_unit_test(output_limit),
+		cmocka_unit_test(edges),
+		cmocka_unit_test(random_images),
+		cmocka_unit_test(far_times),
+		cmocka_unit_test(bytes_are_right),
+		cmocka_unit_test(checksum),
+		cmocka_unit_test(blocks_limit),
+		cmocka_unit_test(root_nid_limit),
+		cmocka_unit_test(output_limit),
+		cmocka_unit_test(attributes_of_the_image),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

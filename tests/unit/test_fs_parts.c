@@ -9,11 +9,14 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <linux/fuse.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
+#include "fs/handover.h"
 #include "fs/mountinfo.h"
 #include "fs/restart.h"
 #include "fs/task.h"
@@ -238,6 +241,65 @@ static void killed_servers_are_replaced(void **state)
 	assert_int_equal(restart_decide(&r, now + SECOND, SIGKILL, true), 0);
 }
 
+static void older_kernels_do_not_resend(void **state)
+{
+	struct handover_state s = {0};
+	struct fuse_init_in in = {.flags = FUSE_INIT_EXT | FUSE_ASYNC_READ, .flags2 = 1 << 7};
+	uint8_t *at = s.init + sizeof(struct fuse_in_header);
+
+	assert_true(handover_can_resend(&s)); /* INIT was not read yet */
+	s.init_len = sizeof(struct fuse_in_header) + sizeof(in);
+	assert_false(handover_can_resend(&s));
+	memcpy(at, &in, sizeof(in));
+	assert_true(handover_can_resend(&s));
+	in.flags = FUSE_ASYNC_READ; /* then flags2 means nothing */
+	memcpy(at, &in, sizeof(in));
+	assert_false(handover_can_resend(&s));
+	s.init_len = sizeof(struct fuse_in_header) + 16; /* before 7.36 */
+	assert_false(handover_can_resend(&s));
+}
+
+/* What a server tells arrives with the descriptors, and outlives the server. */
+static void handing_over(void **state)
+{
+	struct morsel_handover server = {.fuse_fd = -1, .listen_fd = -1};
+	struct morsel_handover supervisor = {.fuse_fd = -1, .listen_fd = -1};
+	int pair[2], pipe_a[2], pipe_b[2];
+	char c;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(pipe(pipe_a), 0);
+	assert_int_equal(pipe(pipe_b), 0);
+	server.socket_fd = pair[0];
+	supervisor.socket_fd = pair[1];
+	strcpy(server.s.path, "/mnt/a");
+	server.s.mounting = true;
+	assert_int_equal(handover_tell(&server, -1, -1), 0);
+	assert_int_equal(handover_hear(&supervisor), 0);
+	assert_true(supervisor.s.mounting && !supervisor.s.mounted && supervisor.fuse_fd < 0);
+	server.s.mounted = true;
+	assert_int_equal(handover_tell(&server, pipe_a[1], -1), 0);
+	server.s.serving = true;
+	assert_int_equal(handover_tell(&server, -1, pipe_b[1]), 0);
+	close(pair[0]);
+	close(pipe_a[1]);
+	close(pipe_b[1]);
+	assert_int_equal(handover_hear(&supervisor), -EPIPE);
+	assert_true(supervisor.s.mounted && supervisor.s.serving);
+	assert_string_equal(supervisor.s.path, "/mnt/a");
+	assert_int_equal(write(supervisor.fuse_fd, "f", 1), 1);
+	assert_int_equal(write(supervisor.listen_fd, "l", 1), 1);
+	assert_int_equal(read(pipe_a[0], &c, 1), 1);
+	assert_int_equal(c, 'f');
+	assert_int_equal(read(pipe_b[0], &c, 1), 1);
+	assert_int_equal(c, 'l');
+	for (int i = 0; i < 2; i++)
+		close(i ? pipe_a[0] : pipe_b[0]);
+	close(supervisor.fuse_fd);
+	close(supervisor.listen_fd);
+	close(pair[1]);
+}
+
 static void crashing_servers_are_given_up(void **state)
 {
 	struct restart r = {0}, slow = {0}, early = {0}, mixed = {0};
@@ -266,6 +328,8 @@ int main(void)
 		cmocka_unit_test(tasks_that_are),
 		cmocka_unit_test(killed_servers_are_replaced),
 		cmocka_unit_test(crashing_servers_are_given_up),
+		cmocka_unit_test(older_kernels_do_not_resend),
+		cmocka_unit_test(handing_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
