@@ -123,11 +123,23 @@ static void row(const char *what, void (*f)(size_t i), void (*base)(size_t i), c
 	printf("%-48s %6.1f ns   %s\n", what, with - without, target);
 }
 
+static int traced(const char *what, void (*f)(size_t i), const char *target)
+{
+	struct trace_log log;
+
+	if (trace_start((size_t)1 << 30) < 0)
+		return -1;
+	trace_task.id = trace_new_id();
+	row(what, f, nothing, target);
+	trace_stop(&log);
+	trace_log_fini(&log);
+	return 0;
+}
+
 int main(void)
 {
 	struct prof_session *s;
 	struct prof_profiles out;
-	struct trace_log log;
 	struct error err = ERROR_INIT;
 
 	row("malloc and free, glibc's own", pair_of_libc, nothing, "");
@@ -145,13 +157,9 @@ int main(void)
 	prof_session_stop(s, &out, &err);
 	prof_profiles_fini(&out);
 	row("a trace event, off", event, nothing, "<= 1 ns");
-	if (trace_start((size_t)2 << 30) < 0)
+	if (traced("a trace event, on", moment, "<= 40 ns") < 0 ||
+	    traced("a span: where something began and ended, on", event, "<= 80 ns") < 0)
 		return 1;
-	trace_task.id = trace_new_id();
-	row("a trace event, on", moment, nothing, "<= 40 ns");
-	row("a span: where something began and ended, on", event, nothing, "<= 80 ns");
-	trace_stop(&log);
-	trace_log_fini(&log);
 	tid = gettid();
 	if (access_new(&files) < 0)
 		return 1;

@@ -33,6 +33,11 @@ void reader_last_error(struct reader *r, char *buf, size_t n)
 	pthread_mutex_unlock(&r->lock);
 }
 
+const char *reader_layer_label(const struct reader *r, uint32_t layer)
+{
+	return layer < r->n_layers ? r->layers[layer].label : NULL;
+}
+
 /* ---- at once ---- */
 
 /* The claimed chunks under a range; false when one is absent, or when they are too many bytes. */

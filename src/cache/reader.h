@@ -93,6 +93,9 @@ int reader_read(struct reader *r, uint32_t layer, uint64_t dev_off, void *buf, s
 int reader_clone(struct reader *r, uint32_t layer, uint64_t dev_off, uint64_t len, int fd,
 		 uint64_t off);
 
+/* Digest of a layer, for profiles: as long as the process lives; NULL = no such layer. */
+const char *reader_layer_label(const struct reader *r, uint32_t layer);
+
 /* Why the last read failed, for one log line or error text; "" when none did. */
 void reader_last_error(struct reader *r, char *buf, size_t n);
 

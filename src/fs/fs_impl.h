@@ -98,6 +98,8 @@ void fs_request_answers(const struct fs_request *rq);
 void fs_request_done(struct fs *f, const struct fs_request *rq, uint32_t delivered, int result);
 /* What follows in this thread is for this file and the process of this thread of it. */
 void fs_request_reads(struct fs *f, uint64_t nid, pid_t tid);
+/* And it is in this layer. */
+void fs_request_layer(struct fs *f, uint32_t layer);
 /* The thread's request: what came of it. */
 void fs_request_note(uint32_t delivered, uint8_t flags, int result);
 

@@ -196,9 +196,10 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct f
 		fs_request_reads(f, inode.nid, fuse_req_ctx(req)->pid);
 	if (r == EROFS_HOLE)
 		zeros_reply(f, req, len);
-	else if (r >= 0)
+	else if (r >= 0) {
+		fs_request_layer(f, device);
 		read_range(f, req, device, dev_off, (uint32_t)len);
-	else {
+	} else {
 		counter_add(&f->p.counters->read_errors, 1);
 		fuse_reply_err(req, EIO);
 		fs_request_note(0, 0, -EIO);

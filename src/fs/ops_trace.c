@@ -116,6 +116,18 @@ void fs_request_reads(struct fs *f, uint64_t nid, pid_t tid)
 		trace_task.who = access_of(f->p.access, nid, process_of(tid));
 }
 
+void fs_request_layer(struct fs *f, uint32_t layer)
+{
+	struct prof_op op;
+
+	if (!scope.begun)
+		return;
+	prof_op_current(&op);
+	op.layer = reader_layer_label(f->p.reader, layer);
+	prof_op_end(&scope);
+	prof_op_begin(&scope, &op);
+}
+
 void fs_request_note(uint32_t delivered, uint8_t flags, int result)
 {
 	current.delivered = delivered;

@@ -294,20 +294,19 @@ def case_no_secrets(t):
 def case_samplers(t):
     """The same recording takes the samplers' profiles of a mount along."""
     # not: asan tsan
-    r, files = registry(t, 7)
-    with t.mounted(r.ref(), "--prefetch", "none") as m:
+    lay, files = image(t, 7)
+    with FaultRegistry(t, lay) as r, t.mounted(r.ref(), "--prefetch", "none") as m:
         rec = Recording(t, m, CPU | FGPROF | HEAP | ALLOCS | ACCESS)
-        busy = t.popen(t.binary, "stat", "--watch=20ms", m.path, stdout=subprocess.DEVNULL)
+        r.rule(path="/v2/test/image/blobs/", ranged=True, times=1, delay=1)
         for name, data in files.items():
             t.equal(m.read(name), data, name)
-        time.sleep(1)
         rec.stop()
-        t.end_process(busy)
+        layer = m.stat()["layers"][0]["digest"]
     t.equal(sorted(os.listdir(rec.out)), ["access.jsonl", "access.pprof", "allocs.pprof", "cpu.pprof", "fgprof.pprof", "heap.pprof"],
             "files")
-    top = go(t, "tool", "pprof", "-top", "-sample_index=time", rec.path("fgprof.pprof")).text
-    t.contains(top, "s")
-    t.contains(go(t, "tool", "pprof", "-tags", rec.path("fgprof.pprof")).text, "thread")
+    for focus in ("op=read", f"layer={layer}", f"image={r.ref()}", "command=python3", f"pid={os.getpid()}"):
+        top = go(t, "tool", "pprof", "-top", "-cum", "-sample_index=time", f"-tagfocus={focus}", rec.path("fgprof.pprof")).text
+        t.contains(top, "http_perform")  # a thread waited there for a second, for a read of this process
 
 
 def case_refusals(t):
