@@ -320,11 +320,13 @@ static void offer_argument(const struct completion *k, int nth)
 		offer_from_cache(k, false);
 	else if (!strcmp(what, "PATH"))
 		offer_from_cache(k, true);
-	else if (!strcmp(what, "DIR") && nth == 0) /* umount, stat */
+	else if (!strcmp(what, "DIR") && !strstr(k->verb->usage, "REF")) /* umount, stat */
 		offer_mounts(k);
-	else if (!strcmp(what, "DIR"))
+	else if (!strcmp(what, "DIR")) {
+		if (nth && strstr(k->verb->usage, "DIR... REF")) /* push: it may be the last */
+			offer_from_cache(k, false);
 		puts(":dirs");
-	else if (!strcmp(what, "DEST"))
+	} else if (!strcmp(what, "DEST"))
 		puts(":files");
 }
 

@@ -8,6 +8,7 @@
 #include "registry/upload_session.h"
 
 #define FINISH_NS (120 * NS_PER_S)
+#define LOOK_NS (3 * NS_PER_S)
 
 static struct target_registry *registry_of(struct target *t)
 {
@@ -97,10 +98,13 @@ static int target_registry_upload(struct target *t, const struct digest *known, 
 
 /* ---- manifests ---- */
 
+/* hurried: somebody has given up already, but wants to know. */
 static int manifest_look(struct target_registry *t, const char *name,
-			 const struct target_manifest *m, struct digest *ret, struct error *err)
+			 const struct target_manifest *m, bool hurried, struct digest *ret,
+			 struct error *err)
 {
-	struct exchange x = target_exchange(t, t->r->o.cancel, NULL);
+	const struct seam *seam = t->r->o.seam;
+	struct exchange x = target_exchange(t, hurried ? NULL : t->r->o.cancel, NULL);
 	_cleanup_(freep) char *path = NULL, *accept = NULL;
 	struct http_response rs = {0};
 	int r;
@@ -115,6 +119,8 @@ static int manifest_look(struct target_registry *t, const char *name,
 	}
 	x.headers[0] = accept;
 	x.body_max = DOCUMENT_MAX;
+	if (hurried)
+		x.deadline_ns = seam->monotonic_ns(seam) + LOOK_NS;
 	r = ask(&x, path, &rs, err);
 	if (r >= 0)
 		digest_of(m->digest.algo, rs.body.data, rs.body.len, ret);
@@ -166,9 +172,9 @@ static int target_registry_put_manifest(struct target *target, const struct targ
 	if (!m->is_child && t->tag)
 		name = t->tag;
 	sent = manifest_send(t, name, m, &sent_err);
-	if (sent < 0 && error_exit_code(sent) != 5)
+	if (sent < 0 && sent != -ECANCELED && error_exit_code(sent) != 5)
 		return error_set(err, sent, "%s", sent_err.text);
-	r = manifest_look(t, name, m, &got, &look_err);
+	r = manifest_look(t, name, m, sent == -ECANCELED, &got, &look_err);
 	if (r >= 0 && digest_equal(&got, &m->digest))
 		return 0;
 	if (sent < 0)

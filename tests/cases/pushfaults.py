@@ -286,6 +286,13 @@ def case_interrupted(t):
     t.equal(p.wait(20), 130, "exit code")
     s.nothing()
     t.check(any(r["method"] == "DELETE" for r in s.log), "no DELETE was sent")
+    s = Server(t)  # too late: the tag has moved, and the exit code says so
+    small = tree(t, MIB)
+    s.rule(method="PUT", path="/manifests/", after=True, status=201, delay_after=3)
+    p = t.popen(t.binary, "push", small, s.ref)
+    wait_until("the tag moves", lambda: s.tag(REPO, "new"))
+    p.send_signal(signal.SIGINT)
+    t.equal(p.wait(20), 0, "exit code")
     lay = t.path("lay")
     p = t.popen(t.binary, "push", "--compression", "gzip", "--level", "9", root, f"oci:{lay}:x")
     wait_until("the layer begins", lambda: os.path.exists(f"{lay}/blobs"))

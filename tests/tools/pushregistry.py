@@ -6,6 +6,7 @@ carry bytes they may say
     status=N, headers={}, body=b""   this answer instead; the bytes are not read, unless read=True
     take=N                           reads and keeps N bytes of the body, then closes (reset=True: by a reset)
     after=True                       does what was asked, then answers as `status` says
+    delay_after=S                    does what was asked, and answers later
     lie=True                         the right answer, and nothing is kept
     location="..." or None           this Location, or none
     range="..." or None              this Range, or none
@@ -197,6 +198,7 @@ class Push:
         return self.go_on(repo, name)
 
     def answer(self, status, headers=(), body=b""):
+        self.owner.stopping.wait(self.do.get("delay_after", 0))
         if self.do.get("after"):
             return self.reply(self.do["status"], self.do.get("headers", {}), self.do.get("body", b""))
         return self.reply(status, headers, body)
