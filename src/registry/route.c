@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define PING_NS NS_PER_S
+#define PING_NS (750 * NS_PER_MS)
 #define LOOK_AGAIN_NS (20 * NS_PER_MS)
 
 /* ---- making ---- */
@@ -116,7 +116,7 @@ static void health_note(struct registry *r, struct host *h, bool up)
 	pthread_mutex_unlock(&r->lock);
 }
 
-/* Any answer says that it is; a second (or its dial_timeout) is enough for one. */
+/* Any answer says that it is; most of a second (or its dial_timeout) is enough for one. */
 static void place_ping(struct registry *r, const struct place *p, const atomic_bool *cancel)
 {
 	struct http_response rs = {0};

@@ -111,7 +111,7 @@ def case_mirror_that_swallows_everything(t):
     start = time.monotonic()
     with t.mounted(origin.ref(), "--insecure") as m:
         ready = time.monotonic() - start
-        t.check(0.9 < ready < 1.5 + 1.0 * t.slow, f"the mount took {ready:.2f} s")
+        t.check(0.7 < ready < 1.25 + 1.0 * t.slow, f"the mount took {ready:.2f} s")
         start = time.monotonic()
         for name in sorted(files):
             read(t, m, files, name)
