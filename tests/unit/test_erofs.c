@@ -7,6 +7,7 @@
 
 #include "erofs_check.h"
 #include "erofs_images.h"
+#include "image/erofs_paths.h"
 
 static void edges(void **state)
 {
@@ -222,18 +223,57 @@ static void attributes_of_the_image(void **state)
 	assert_false(may_have("f a s=1", cap, false));
 }
 
+static uint64_t nid_of(const struct erofs *fs, const char *path)
+{
+	uint64_t nid = fs->root_nid;
+
+	while (*path) {
+		struct erofs_inode dir;
+		size_t n = strcspn(path, "/");
+
+		MUST(erofs_inode_get(fs, nid, &dir) == 0);
+		MUST(!n || erofs_lookup(fs, &dir, path, n, &nid) == 0);
+		path += n + (path[n] == '/');
+	}
+	return nid;
+}
+
+static void paths_of_inodes(void **state)
+{
+	static const char *const paths[] = {"/",	"/usr/bin/env", "/usr",
+					    "/usr/bin", "/lib",		"/last"};
+	static struct image m;
+	struct buf bytes = BUF_INIT;
+	struct erofs_paths *found;
+	uint64_t nids[ARRAY_SIZE(paths) + 2];
+	struct erofs fs;
+
+	image_add_text(&m, "d usr\nd usr/bin\nf usr/bin/env\nf usr/bin/other\nh zz usr/bin/env\n"
+			   "l lib usr/lib\nf last\nf not-asked-for");
+	check_layers(m.layers, m.n, NULL, &bytes);
+	MUST(erofs_open(bytes.data, bytes.len, &fs, NULL) == 0);
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		nids[i] = nid_of(&fs, paths[i]);
+	nids[ARRAY_SIZE(paths)] = nids[1]; /* twice */
+	nids[ARRAY_SIZE(paths) + 1] = UINT64_MAX;
+	assert_int_equal(erofs_paths_new(&fs, nids, ARRAY_SIZE(nids), &found), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		assert_string_equal(erofs_paths_get(found, nids[i]), paths[i]);
+	assert_null(erofs_paths_get(found, UINT64_MAX));
+	assert_null(erofs_paths_get(found, nid_of(&fs, "not-asked-for")));
+	erofs_paths_free(found);
+	buf_fini(&bytes);
+	image_fini(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(edges),
-		cmocka_unit_test(random_images),
-		cmocka_unit_test(far_times),
-		cmocka_unit_test(bytes_are_right),
-		cmocka_unit_test(checksum),
-		cmocka_unit_test(blocks_limit),
-		cmocka_unit_test(root_nid_limit),
-		cmocka_unit_test(output_limit),
-		cmocka_unit_test(attributes_of_the_image),
+		cmocka_unit_test(paths_of_inodes), cmocka_unit_test(edges),
+		cmocka_unit_test(random_images),   cmocka_unit_test(far_times),
+		cmocka_unit_test(bytes_are_right), cmocka_unit_test(checksum),
+		cmocka_unit_test(blocks_limit),	   cmocka_unit_test(root_nid_limit),
+		cmocka_unit_test(output_limit),	   cmocka_unit_test(attributes_of_the_image),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
