@@ -98,10 +98,10 @@ static void gperftools_end(struct gperftools *g)
 		sigaction(SIGPROF, &g->before, NULL);
 }
 
-int gperftools_stop(struct gperftools *g, struct stacks *ret, uint64_t *ret_period_ns,
+int gperftools_stop(struct gperftools *gperftools, struct stacks *ret, uint64_t *ret_period_ns,
 		    struct error *err)
 {
-	_cleanup_(gperftools_freep) struct gperftools *mine = g;
+	_cleanup_(gperftools_freep) struct gperftools *g = gperftools;
 	struct stat st;
 	void *data;
 	int r;

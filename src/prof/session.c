@@ -173,10 +173,10 @@ static int write_kind(struct writing *w, enum prof_kind kind, struct buf *ret)
 	return r < 0 ? r : profile_end(w, p, ret);
 }
 
-int prof_session_stop(struct prof_session *s, struct prof_profiles *ret, struct error *err)
+int prof_session_stop(struct prof_session *session, struct prof_profiles *ret, struct error *err)
 {
 	const struct seam *clock = seam_real();
-	_cleanup_(session_freep) struct prof_session *mine = s;
+	_cleanup_(session_freep) struct prof_session *s = session;
 	_cleanup_(sampler_result_fini) struct sampler_result samples = {0};
 	_cleanup_(symbols_freep) struct symbols *symbols = NULL;
 	_cleanup_(freep) struct heap_site *sites = NULL;

@@ -127,7 +127,7 @@ static const char *path_absolute(struct symbols *s, const char *dir, const char 
 	char joined[2 * PATH_MAX], *out = joined, *part, *save = NULL;
 	_cleanup_(freep) char *text = NULL;
 
-	if (!file || *file == '/' || !dir)
+	if (!file || *file == '/' || !dir || *dir != '/') /* or made relative, to be reproducible */
 		return keep(s, file);
 	if (asprintf(&text, "%s/%s", dir, file) < 0) {
 		text = NULL;
