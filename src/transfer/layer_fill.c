@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "base/seam.h"
+#include "image/path.h"
 #include "transfer/entry_text.h"
 #include "transfer/tree_walk.h"
 
@@ -29,6 +30,7 @@ struct fill {
 	struct piece piece;
 	struct buf header, name;
 	bool estargz, chunked, landmark; /* landmark: not written yet */
+	bool ended_early;		 /* the file under way has fewer bytes than its size says */
 };
 
 static bool cancelled(const struct fill *s)
@@ -122,8 +124,8 @@ static int header_put(struct fill *s, const struct tar_header *h)
 	return r < 0 ? r : mark_add(s, &m);
 }
 
-/* The next bytes of the file, or of memory; where the file has become shorter, zeros: the header
- * has promised them. Whoever called learns of it when he looks at the file again. */
+/* The next bytes of the file, or of memory; where the file ends early, zeros: the header has
+ * promised them. */
 static int bytes_read(struct fill *s, int fd, const void *memory, uint64_t off, size_t n)
 {
 	struct buf *raw = &s->b->raw;
@@ -146,6 +148,7 @@ static int bytes_read(struct fill *s, int fd, const void *memory, uint64_t off, 
 			break;
 		got += (size_t)k;
 	}
+	s->ended_early |= got < n;
 	memset(raw->data + raw->len + got, 0, n - got);
 	raw->len += n;
 	return 0;
@@ -217,12 +220,57 @@ static int landmark_put(struct fill *s, const char *name)
 	return memory_put(s, &h, LANDMARK);
 }
 
+/* Names that mean something else in a layer: those that delete are the user's own business, but
+ * those that no reader takes are not. */
+static int whiteout_check(struct fill *s, const char *path, struct error *err)
+{
+	char copy[PATH_LEN_MAX + 1];
+	size_t len = strlen(path);
+	enum path_kind kind;
+
+	if (!strstr(path, ".wh."))
+		return 0;
+	memcpy(copy, path, len + 1);
+	if (path_classify(copy, &len, &kind, NULL) < 0)
+		return error_set(err, -ENOTSUP,
+				 "%s: /%s is a name that images can't hold, \".wh.\" begins a mark "
+				 "of what is deleted: leave it out with --exclude",
+				 s->f->source->root_name, path);
+	if (kind != PATH_PLAIN)
+		log_write(s->f->params->log, LOG_WARN,
+			  "%s: /%s is no file in an image, but deletes what layers below have",
+			  s->f->source->root_name, path);
+	return 0;
+}
+
+static int early_end_check(struct fill *s, const char *path, struct error *err)
+{
+	const struct layer_source *src = s->f->source;
+
+	if (!s->ended_early)
+		return 0;
+	s->ended_early = false;
+	if (!src->allow_changed)
+		return error_set(err, -ESTALE,
+				 "%s: /%s changed while it was read: it has fewer bytes than its "
+				 "size says; leave it out with --exclude, or allow it with "
+				 "--allow-changed",
+				 src->root_name, path);
+	log_write(s->f->params->log, LOG_WARN,
+		  "%s: /%s has fewer bytes than its size says; the rest is zeros", src->root_name,
+		  path);
+	return 0;
+}
+
 static int on_entry(void *userdata, const struct tar_header *h, int fd, struct error *err)
 {
 	struct fill *s = userdata;
 	uint64_t start = seam_real()->monotonic_ns(seam_real());
-	int r = header_put(s, h);
+	int r = whiteout_check(s, h->path, err);
 
+	if (r < 0)
+		return r;
+	r = header_put(s, h);
 	s->f->entries++;
 	s->f->hardlinks += h->link && !S_ISLNK(h->mode);
 	if (r >= 0 && fd >= 0)
@@ -234,8 +282,10 @@ static int on_entry(void *userdata, const struct tar_header *h, int fd, struct e
 	s->f->read_ns += seam_real()->monotonic_ns(seam_real()) - start;
 	if (r == -ECANCELED || r == -ENOMEM)
 		return r;
-	return r < 0 ? error_set_errno(err, r, "can't read %s/%s", s->f->source->root_name, h->path)
-		     : 0;
+	if (r < 0)
+		return error_set_errno(err, r, "can't read %s/%s", s->f->source->root_name,
+				       h->path);
+	return early_end_check(s, h->path, err);
 }
 
 static bool is_taken(void *userdata, const char *path)

@@ -16,7 +16,7 @@
 #include "transfer/layer_fill.h"
 
 #define THREADS_MAX 256u
-#define RING_BYTES (UINT64_C(96) << 20) /* of all batches, raw and compressed */
+#define RING_BYTES (UINT64_C(64) << 20) /* of all batches, raw and compressed */
 #define SLOTS_MIN 4u
 #define PROGRESS_NS (5 * NS_PER_MS)
 

@@ -351,6 +351,41 @@ static void test_socket_and_device(void **state)
 	assert_non_null(strstr(rig->err.text, "c/whiteout"));
 }
 
+static void test_whiteout_names(void **state)
+{
+	struct rig *rig = *state;
+	struct layer_source source = source_of(rig);
+	struct layer_params p = {.compression = LAYER_COMPRESS_NONE};
+
+	file_make(rig->fd, "c/.wh.gone", "", 0);
+	assert_int_equal(write_it(rig, &p, &source), 0);
+	assert_non_null(strstr(rig->log, "/c/.wh.gone is no file"));
+	file_make(rig->fd, "c/.wh.", "", 0);
+	assert_int_equal(write_it(rig, &p, &source), -ENOTSUP);
+	assert_non_null(strstr(rig->err.text, "/c/.wh. is a name"));
+}
+
+/* Files of /sys say that they have a page. */
+static void test_ends_early(void **state)
+{
+	struct rig *rig = *state;
+	struct layer_source source = source_of(rig);
+	struct layer_params p = {.compression = LAYER_COMPRESS_NONE};
+	const char *others[] = {"*", "!uevent_seqnum"};
+	int fd = open("/sys/kernel", O_RDONLY | O_DIRECTORY);
+
+	if (fd < 0)
+		skip();
+	source.root_fd = fd;
+	source.excludes = others;
+	source.n_excludes = ARRAY_SIZE(others);
+	assert_int_equal(write_it(rig, &p, &source), -ESTALE);
+	assert_non_null(strstr(rig->err.text, "uevent_seqnum"));
+	source.allow_changed = true;
+	assert_int_equal(write_it(rig, &p, &source), 0);
+	close(fd);
+}
+
 /* ---- the cache ---- */
 
 static struct cache *cache_at(const char *dir)
@@ -413,9 +448,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_same_bytes), TEST(test_entries), TEST(test_choices),
-		TEST(test_changed),    TEST(test_refused), TEST(test_socket_and_device),
-		TEST(test_cached),
+		TEST(test_same_bytes), TEST(test_entries),	  TEST(test_choices),
+		TEST(test_changed),    TEST(test_refused),	  TEST(test_socket_and_device),
+		TEST(test_cached),     TEST(test_whiteout_names), TEST(test_ends_early),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
