@@ -12,281 +12,305 @@
 
 #define READS_SHOWN ((size_t)300000) /* more would not open in a browser */
 
-/* ---- texts ---- */
+/* ---- text: the first error is kept ---- */
 
-static int key(struct buf *b, const char *name)
+struct out {
+	struct buf *b;
+	int error;
+};
+
+static void put(struct out *o, const char *text)
 {
-	return buf_printf(b, ",\"%s\":", name);
+	if (o->error >= 0)
+		o->error = buf_append_str(o->b, text);
 }
 
-static int text_append(struct buf *b, const void *bytes, size_t len)
+static void put_number(struct out *o, int64_t v)
+{
+	if (o->error >= 0)
+		o->error = buf_printf(o->b, "%lld", (long long)v);
+}
+
+static void put_string(struct out *o, const char *text)
+{
+	if (o->error >= 0)
+		o->error = json_text_append(o->b, text);
+}
+
+/* Of bytes without a NUL. */
+static void put_bytes(struct out *o, const void *bytes, size_t len)
 {
 	_cleanup_(freep) char *s = strndup(bytes ? bytes : "", len);
 
-	return s ? json_text_append(b, s) : -ENOMEM;
+	if (!s && o->error >= 0)
+		o->error = -ENOMEM;
+	else if (s)
+		put_string(o, s);
 }
 
-static int intern_append(struct buf *b, const char *name, const struct intern *t)
+/* ,"name": */
+static void put_key(struct out *o, const char *name)
 {
-	int r = key(b, name);
-
-	for (size_t i = 0; i < t->n && r >= 0; i++) {
-		size_t len;
-		const char *s = intern_get(t, i, &len);
-
-		r = buf_append_str(b, i ? "," : "[");
-		if (r >= 0)
-			r = text_append(b, s, len);
-	}
-	return r < 0 ? r : buf_append_str(b, t->n ? "]" : "[]");
+	put(o, ",");
+	put_string(o, name);
+	put(o, ":");
 }
 
-static int processes_append(struct buf *b, const struct intern *t)
+static void put_member(struct out *o, const char *name, int64_t v)
 {
-	int r = key(b, "processes");
-
-	for (size_t i = 0; i < t->n && r >= 0; i++) {
-		size_t len;
-		const struct access_process *p = intern_get(t, i, &len);
-
-		r = buf_printf(b, "%s{\"pid\":%u,\"command\":", i ? "," : "[", p->pid);
-		if (r >= 0)
-			r = json_text_append(b, p->command);
-		if (r >= 0)
-			r = buf_append_str(b, "}");
-	}
-	return r < 0 ? r : buf_append_str(b, t->n ? "]" : "[]");
+	put_key(o, name);
+	put_number(o, v);
 }
 
-/* ---- columns ---- */
+/* [each(0),each(1),...] */
+static void put_list(struct out *o, size_t n, void (*each)(struct out *o, const void *of, size_t i),
+		     const void *of)
+{
+	put(o, "[");
+	for (size_t i = 0; i < n && o->error >= 0; i++) {
+		put(o, i ? "," : "");
+		each(o, of, i);
+	}
+	put(o, "]");
+}
 
-/* ,"name":[f(0),f(1),...] for an expression of i */
-#define COLUMN(b, name, n, expression)                                                             \
-	({                                                                                         \
-		int column_ = key((b), (name));                                                    \
-		for (size_t i = 0; i < (n) && column_ >= 0; i++)                                   \
-			column_ =                                                                  \
-				buf_printf((b), "%s%lld", i ? "," : "[", (long long)(expression)); \
-		column_ < 0 ? column_ : buf_append_str((b), (n) ? "]" : "[]");                     \
-	})
+/* ,"name":[...] of an expression of i */
+#define COLUMN(o, name, n, expression)                                                             \
+	do {                                                                                       \
+		put_key((o), (name));                                                              \
+		put((o), "[");                                                                     \
+		for (size_t i = 0; i < (n) && (o)->error >= 0; i++) {                              \
+			put((o), i ? "," : "");                                                    \
+			put_number((o), (int64_t)(expression));                                    \
+		}                                                                                  \
+		put((o), "]");                                                                     \
+	} while (0)
 
-static int reads_append(struct buf *b, const struct access_log *log, int64_t begin_ns)
+/* ---- a trace ---- */
+
+static void interned(struct out *o, const void *of, size_t i)
+{
+	size_t len;
+	const char *s = intern_get(of, i, &len);
+
+	put_bytes(o, s, len);
+}
+
+static void one_process(struct out *o, const void *of, size_t i)
+{
+	size_t len;
+	const struct access_process *p = intern_get(of, i, &len);
+
+	put(o, "{\"pid\":");
+	put_number(o, p->pid);
+	put_key(o, "command");
+	put_string(o, p->command);
+	put(o, "}");
+}
+
+static void one_phase(struct out *o, const void *of, size_t i)
+{
+	put_string(o, trace_phase_name((enum trace_phase)i));
+}
+
+static void phase_column(struct out *o, const void *of, size_t p)
+{
+	const struct access_log *log = of;
+
+	put(o, "[");
+	for (size_t i = 0; i < min_u64(log->n_reads, READS_SHOWN) && o->error >= 0; i++) {
+		put(o, i ? "," : "");
+		put_number(o, (int64_t)(log->reads[i].phases_ns[p] / 1000));
+	}
+	put(o, "]");
+}
+
+static void put_reads(struct out *o, const struct access_log *log, int64_t begin_ns)
 {
 	const struct access_read *rd = log->reads;
 	size_t n = min_u64(log->n_reads, READS_SHOWN);
-	int r = buf_printf(b, ",\"reads\":{\"left_out\":%zu", log->n_reads - n);
 
-	if (r >= 0)
-		r = COLUMN(b, "time", n, (rd[i].time_ns - begin_ns) / 1000);
-	if (r >= 0)
-		r = COLUMN(b, "wait", n, rd[i].waited ? rd[i].duration_ns / 1000 : 0);
-	if (r >= 0)
-		r = COLUMN(b, "process", n, rd[i].process);
-	if (r >= 0)
-		r = COLUMN(b, "path", n, rd[i].path);
-	if (r >= 0)
-		r = COLUMN(b, "offset", n, rd[i].offset);
-	if (r >= 0)
-		r = COLUMN(b, "length", n, rd[i].length);
-	if (r >= 0)
-		r = COLUMN(b, "layer", n, rd[i].layer);
-	if (r >= 0)
-		r = COLUMN(b, "source", n, rd[i].source);
-	if (r >= 0)
-		r = COLUMN(b, "device", n,
-			   rd[i].device == ACCESS_NOWHERE ? -1 : (int64_t)rd[i].device);
-	if (r >= 0)
-		r = buf_append_str(b, ",\"phases\":[");
-	for (int p = 0; p < TRACE_PHASES && r >= 0; p++) {
-		r = buf_append_str(b, p ? ",[" : "[");
-		for (size_t i = 0; i < n && r >= 0; i++)
-			r = buf_printf(b, "%s%lld", i ? "," : "",
-				       (long long)(rd[i].phases_ns[p] / 1000));
-		if (r >= 0)
-			r = buf_append_str(b, "]");
-	}
-	return r < 0 ? r : buf_append_str(b, "]}");
+	put_key(o, "reads");
+	put(o, "{\"left_out\":");
+	put_number(o, (int64_t)(log->n_reads - n));
+	COLUMN(o, "time", n, (rd[i].time_ns - begin_ns) / 1000);
+	COLUMN(o, "wait", n, rd[i].waited ? rd[i].duration_ns / 1000 : 0);
+	COLUMN(o, "process", n, rd[i].process);
+	COLUMN(o, "path", n, rd[i].path);
+	COLUMN(o, "offset", n, rd[i].offset);
+	COLUMN(o, "length", n, rd[i].length);
+	COLUMN(o, "layer", n, rd[i].layer);
+	COLUMN(o, "source", n, rd[i].source);
+	COLUMN(o, "device", n, rd[i].device == ACCESS_NOWHERE ? -1 : (int64_t)rd[i].device);
+	put_key(o, "phases");
+	put_list(o, TRACE_PHASES, phase_column, log);
+	put(o, "}");
 }
 
-static int fetches_append(struct buf *b, const struct access_log *log, int64_t begin_ns)
+static void put_fetches(struct out *o, const struct access_log *log, int64_t begin_ns)
 {
 	const struct access_fetch *f = log->fetches;
 	size_t n = min_u64(log->n_fetches, READS_SHOWN);
-	int r = buf_printf(b, ",\"fetches\":{\"left_out\":%zu", log->n_fetches - n);
 
-	if (r >= 0)
-		r = COLUMN(b, "time", n, (f[i].time_ns - begin_ns) / 1000);
-	if (r >= 0)
-		r = COLUMN(b, "duration", n, f[i].duration_ns / 1000);
-	if (r >= 0)
-		r = COLUMN(b, "layer", n, f[i].layer);
-	if (r >= 0)
-		r = COLUMN(b, "why", n, f[i].why);
-	if (r >= 0)
-		r = COLUMN(b, "device", n, f[i].device);
-	if (r >= 0)
-		r = COLUMN(b, "length", n, f[i].length);
-	if (r >= 0)
-		r = COLUMN(b, "bytes", n, f[i].bytes);
-	return r < 0 ? r : buf_append_str(b, "}");
+	put_key(o, "fetches");
+	put(o, "{\"left_out\":");
+	put_number(o, (int64_t)(log->n_fetches - n));
+	COLUMN(o, "time", n, (f[i].time_ns - begin_ns) / 1000);
+	COLUMN(o, "duration", n, f[i].duration_ns / 1000);
+	COLUMN(o, "layer", n, f[i].layer);
+	COLUMN(o, "why", n, f[i].why);
+	COLUMN(o, "device", n, f[i].device);
+	COLUMN(o, "length", n, f[i].length);
+	COLUMN(o, "bytes", n, f[i].bytes);
+	put(o, "}");
 }
 
-/* Every layer that was read or fetched from, with how far its device is known to reach. */
-static int layers_append(struct buf *b, const struct access_log *log)
+/* Every layer of whose device something is known, with how far that reaches. */
+static void put_layers(struct out *o, const struct access_log *log)
 {
 	_cleanup_(freep) uint64_t *ends = calloc(log->texts.n + 1, sizeof(*ends));
-	_cleanup_(freep) bool *is_layer = calloc(log->texts.n + 1, sizeof(*is_layer));
 	const char *comma = "";
-	int r = key(b, "layers");
 
-	if (!ends || !is_layer)
-		return -ENOMEM;
+	if (!ends) {
+		o->error = -ENOMEM;
+		return;
+	}
 	for (size_t i = 0; i < log->n_reads; i++) {
 		const struct access_read *rd = &log->reads[i];
 
-		is_layer[rd->layer] = true;
 		if (rd->device != ACCESS_NOWHERE)
 			ends[rd->layer] = max_u64(ends[rd->layer], rd->device + rd->length);
 	}
 	for (size_t i = 0; i < log->n_fetches; i++) {
 		const struct access_fetch *f = &log->fetches[i];
 
-		is_layer[f->layer] = true;
 		ends[f->layer] = max_u64(ends[f->layer], f->device + f->length);
 	}
-	if (r >= 0)
-		r = buf_append_str(b, "[");
-	for (size_t i = 0; i < log->texts.n && r >= 0; i++)
-		if (is_layer[i]) {
-			r = buf_printf(b, "%s{\"key\":%zu,\"size\":%llu}", comma, i,
-				       (unsigned long long)ends[i]);
-			comma = ",";
-		}
-	return r < 0 ? r : buf_append_str(b, "]");
+	put_key(o, "layers");
+	put(o, "[");
+	for (size_t i = 0; i < log->texts.n; i++) {
+		if (!ends[i])
+			continue;
+		put(o, comma);
+		put(o, "{\"key\":");
+		put_number(o, (int64_t)i);
+		put_member(o, "size", (int64_t)ends[i]);
+		put(o, "}");
+		comma = ",";
+	}
+	put(o, "]");
 }
 
-static int phases_append(struct buf *b)
+static void put_totals(struct out *o, const struct report_totals *t)
 {
-	int r = key(b, "phases");
-
-	for (int p = 0; p < TRACE_PHASES && r >= 0; p++)
-		r = buf_printf(b, "%s\"%s\"", p ? "," : "[", trace_phase_name((enum trace_phase)p));
-	return r < 0 ? r : buf_append_str(b, "]");
+	put_key(o, "totals");
+	put(o, "{\"reads\":");
+	put_number(o, (int64_t)t->reads);
+	put_member(o, "bytes", (int64_t)t->bytes);
+	put_member(o, "waits", (int64_t)t->waits);
+	put_member(o, "wait_ns", (int64_t)t->wait_ns);
+	put_member(o, "fetches", (int64_t)t->fetches);
+	put_member(o, "fetched", (int64_t)t->fetched_bytes);
+	put_member(o, "span_ns", t->end_ns - t->begin_ns);
+	put(o, "}");
 }
 
-static int trace_append(struct buf *b, const struct report_trace *t)
+static void one_trace(struct out *o, const void *of, size_t i)
 {
+	const struct report_trace *t = (const struct report_trace *)of + i;
 	const struct access_log *log = &t->log;
 	struct report_totals sum;
-	int r = buf_append_str(b, "{\"label\":");
 
 	report_totals(log, &sum);
-	if (r >= 0)
-		r = json_text_append(b, t->label);
-	if (r >= 0)
-		r = buf_printf(
-			b,
-			",\"totals\":{\"reads\":%llu,\"bytes\":%llu,\"waits\":%llu,"
-			"\"wait_ns\":%llu,\"fetches\":%llu,\"fetched\":%llu,\"span_ns\":%lld}",
-			(unsigned long long)sum.reads, (unsigned long long)sum.bytes,
-			(unsigned long long)sum.waits, (unsigned long long)sum.wait_ns,
-			(unsigned long long)sum.fetches, (unsigned long long)sum.fetched_bytes,
-			(long long)(sum.end_ns - sum.begin_ns));
-	if (r >= 0)
-		r = phases_append(b);
-	if (r >= 0)
-		r = intern_append(b, "paths", &log->paths);
-	if (r >= 0)
-		r = intern_append(b, "texts", &log->texts);
-	if (r >= 0)
-		r = processes_append(b, &log->processes);
-	if (r >= 0)
-		r = layers_append(b, log);
-	if (r >= 0)
-		r = reads_append(b, log, sum.begin_ns);
-	if (r >= 0)
-		r = fetches_append(b, log, sum.begin_ns);
-	return r < 0 ? r : buf_append_str(b, "}");
+	put(o, "{\"label\":");
+	put_string(o, t->label);
+	put_totals(o, &sum);
+	put_key(o, "phases");
+	put_list(o, TRACE_PHASES, one_phase, NULL);
+	put_key(o, "paths");
+	put_list(o, log->paths.n, interned, &log->paths);
+	put_key(o, "texts");
+	put_list(o, log->texts.n, interned, &log->texts);
+	put_key(o, "processes");
+	put_list(o, log->processes.n, one_process, &log->processes);
+	put_layers(o, log);
+	put_reads(o, log, sum.begin_ns);
+	put_fetches(o, log, sum.begin_ns);
+	put(o, "}");
 }
 
-/* ---- profiles ---- */
+/* ---- a profile ---- */
 
-static int stack_append(struct buf *b, const struct profile *p, const struct profile_stack *s)
+static void one_type(struct out *o, const void *of, size_t i)
 {
-	int r = buf_append_str(b, "{\"names\":[");
+	const struct profile *p = of;
 
-	for (size_t k = 0; k < s->n && r >= 0; k++)
-		r = buf_printf(b, "%s%u", k ? "," : "", p->frames[s->first + k]);
-	if (r >= 0)
-		r = buf_append_str(b, "],\"values\":[");
-	for (size_t k = 0; k < p->n_types && r >= 0; k++)
-		r = buf_printf(b, "%s%lld", k ? "," : "", (long long)s->values[k]);
-	return r < 0 ? r : buf_append_str(b, "]}");
+	put(o, "{\"type\":");
+	put_string(o, p->types[i].type);
+	put_key(o, "unit");
+	put_string(o, p->types[i].unit);
+	put(o, "}");
 }
 
-static int profile_append(struct buf *b, const struct report_profile *rp)
+static void one_name(struct out *o, const void *of, size_t i)
 {
+	put_string(o, ((const struct profile *)of)->names[i]);
+}
+
+static void one_stack(struct out *o, const void *of, size_t i)
+{
+	const struct profile *p = of;
+	const struct profile_stack *s = &p->stacks[i];
+
+	put(o, "{\"names\":[");
+	for (size_t k = 0; k < s->n; k++) {
+		put(o, k ? "," : "");
+		put_number(o, p->frames[s->first + k]);
+	}
+	put(o, "],\"values\":[");
+	for (size_t k = 0; k < p->n_types; k++) {
+		put(o, k ? "," : "");
+		put_number(o, s->values[k]);
+	}
+	put(o, "]}");
+}
+
+static void one_profile(struct out *o, const void *of, size_t i)
+{
+	const struct report_profile *rp = (const struct report_profile *)of + i;
 	const struct profile *p = &rp->profile;
-	int r = buf_append_str(b, "{\"label\":");
 
-	if (r >= 0)
-		r = json_text_append(b, rp->label);
-	if (r >= 0)
-		r = buf_printf(b, ",\"default_type\":%zu,\"types\":[", p->default_type);
-	for (size_t i = 0; i < p->n_types && r >= 0; i++) {
-		r = buf_append_str(b, i ? ",{\"type\":" : "{\"type\":");
-		if (r >= 0)
-			r = json_text_append(b, p->types[i].type);
-		if (r >= 0)
-			r = buf_append_str(b, ",\"unit\":");
-		if (r >= 0)
-			r = json_text_append(b, p->types[i].unit);
-		if (r >= 0)
-			r = buf_append_str(b, "}");
-	}
-	if (r >= 0)
-		r = buf_append_str(b, "],\"names\":[");
-	for (size_t i = 0; i < p->n_names && r >= 0; i++) {
-		r = buf_append_str(b, i ? "," : "");
-		if (r >= 0)
-			r = json_text_append(b, p->names[i]);
-	}
-	if (r >= 0)
-		r = buf_append_str(b, "],\"stacks\":[");
-	for (size_t i = 0; i < p->n_stacks && r >= 0; i++) {
-		r = buf_append_str(b, i ? "," : "");
-		if (r >= 0)
-			r = stack_append(b, p, &p->stacks[i]);
-	}
-	return r < 0 ? r : buf_append_str(b, "]}");
+	put(o, "{\"label\":");
+	put_string(o, rp->label);
+	put_member(o, "default_type", (int64_t)p->default_type);
+	put_key(o, "types");
+	put_list(o, p->n_types, one_type, p);
+	put_key(o, "names");
+	put_list(o, p->n_names, one_name, p);
+	put_key(o, "stacks");
+	put_list(o, p->n_stacks, one_stack, p);
+	put(o, "}");
 }
 
 /* ---- the page ---- */
 
+static void one_file(struct out *o, const void *of, size_t i)
+{
+	put_string(o, ((const struct report *)of)->files[i]);
+}
+
 static int data_append(const struct report *r, struct buf *b)
 {
-	int e = buf_append_str(b, "{\"files\":[");
+	struct out o = {.b = b};
 
-	for (size_t i = 0; i < r->n_files && e >= 0; i++) {
-		e = buf_append_str(b, i ? "," : "");
-		if (e >= 0)
-			e = json_text_append(b, r->files[i]);
-	}
-	if (e >= 0)
-		e = buf_append_str(b, "],\"traces\":[");
-	for (size_t i = 0; i < r->n_traces && e >= 0; i++) {
-		e = buf_append_str(b, i ? "," : "");
-		if (e >= 0)
-			e = trace_append(b, &r->traces[i]);
-	}
-	if (e >= 0)
-		e = buf_append_str(b, "],\"profiles\":[");
-	for (size_t i = 0; i < r->n_profiles && e >= 0; i++) {
-		e = buf_append_str(b, i ? "," : "");
-		if (e >= 0)
-			e = profile_append(b, &r->profiles[i]);
-	}
-	return e < 0 ? e : buf_append_str(b, "]}");
+	put(&o, "{\"files\":");
+	put_list(&o, r->n_files, one_file, r);
+	put_key(&o, "traces");
+	put_list(&o, r->n_traces, one_trace, r->traces);
+	put_key(&o, "profiles");
+	put_list(&o, r->n_profiles, one_profile, r->profiles);
+	put(&o, "}");
+	return o.error;
 }
 
 /* in with each byte of `special` replaced by its own text. */
