@@ -2,30 +2,27 @@
 /*
  * What each thread works on right now, for those who look at threads from outside: the samplers.
  *
- *	prof_thread_register("morsel-fuse");		at a worker's birth (or left to its first
- *op)
- *	...
- *	struct prof_scope scope;
- *	prof_op_begin(&scope, &(struct prof_op){.name = "read", .image = image, .layer = layer});
- *	...						samples now carry op=read image=...
- *layer=... prof_op_end(&scope);				back to what it was before; scopes
- *nest
+ *   prof_thread_register("morsel-fuse");      at a worker's birth, or left to its first operation
+ *   ...
+ *   struct prof_scope scope;
+ *   prof_op_begin(&scope, &(struct prof_op){.name = "read", .image = image, .layer = layer});
+ *   ...                                       samples now carry op=read image=... layer=...
+ *   prof_op_end(&scope);                      back to what it was before; scopes nest
  *
  * Work that goes on in another thread (a parked request, a job) copies prof_op_current() and begins
  * it there again.
  *
  * Names are strings that live as long as the process: literals, or prof_intern()'s. So a sampler
- *may look at them at any time, from a signal handler or from another thread, and sees old or new,
- *never something freed. Beginning and ending costs one load while nothing samples; an operation
- *that was begun before sampling started carries no labels.
+ * may look at them at any time, from a signal handler or from another thread, and sees old or new,
+ * never something freed. Beginning and ending costs one load while nothing samples; an operation
+ * that was begun before sampling started carries no labels.
  *
  * A registered thread is a worker: outside of operations it is idle, which is how the wall-clock
  * profile tells waiting for work from waiting for something. It does not need to unregister.
  *
  * Which names there are: FUSE requests by their lower-case name ("lookup", "readdir", "read"...),
- *what HTTP is asked for as "http.manifest", "http.token", "http.range_get", other background work
- *by its name
- * ("prefetch", "index", "decode", "verify", "evict").
+ * what HTTP is asked for as "http.manifest", "http.token", "http.range_get", other background work
+ * by its name ("prefetch", "index", "decode", "verify", "evict").
  */
 #ifndef MORSEL_PROF_OP_H
 #define MORSEL_PROF_OP_H

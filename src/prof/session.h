@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Profiles of this process, from start to stop, as finished .pprof files in memory. Where they are
- *written to, and under what name, is others' business; so are access profiles and traces.
+ * written to, and under what name, is others' business; so are access profiles and traces.
  *
- *	kind	values				what
- *	cpu	samples/count cpu/nanoseconds	where all threads' CPU time went
- *	fgprof	samples/count time/nanoseconds	where all threads' time went, waiting included
- *	heap	alloc_objects/count alloc_space/bytes inuse_objects/count inuse_space/bytes
- *what is in use allocs	the same, what was allocated shown first
+ *   cpu     samples, cpu time       where all threads' CPU time went
+ *   fgprof  samples, time           where all threads' time went, waiting included
+ *   heap    objects and bytes, allocated and in use; what is in use shown first
+ *   allocs  the same, what was allocated shown first
  *
  * Labels: op image layer command pid (op.h), thread, state (running runnable waiting parked idle
- *blocked), wchan. In a build without the profiler, starting says -ENOTSUP.
+ * blocked), wchan. In a build without the profiler, starting says -ENOTSUP.
  */
 #ifndef MORSEL_PROF_SESSION_H
 #define MORSEL_PROF_SESSION_H
