@@ -164,6 +164,15 @@ MORSEL_API void morsel_cancel(struct morsel *m);
 /** Whether morsel_cancel() was called: for loops of one's own between calls. Async-signal-safe. */
 MORSEL_API bool morsel_cancelled(const struct morsel *m);
 
+/** What went between a context and registries so far. */
+struct morsel_traffic {
+	uint64_t requests;	 /**< HTTP requests, with retries and redirects */
+	uint64_t received_bytes; /**< of their bodies */
+	uint64_t sent_bytes;
+};
+/** Any thread, any time; a request counts when it has ended. */
+MORSEL_API void morsel_traffic(const struct morsel *m, struct morsel_traffic *ret);
+
 /* ---- images --------------------------------------------------------------------------------- */
 
 /** An opened image: its merged index in memory, and a reader of contents. Keeps a tag's image when
@@ -454,6 +463,13 @@ struct morsel_push_layer {
 			       root */
 };
 
+/** A small file that is made up: it stands in no directory. */
+struct morsel_push_file {
+	const char *path; /**< in the image, at its root: "NAME" */
+	const void *data; /**< of n bytes */
+	size_t n;
+};
+
 /** How an image is made. Lists end with NULL; NULL = nothing of the kind, or what a base says. */
 struct morsel_push_options {
 	size_t size; /**< of this struct; set by morsel_push_options_init() */
@@ -481,6 +497,9 @@ struct morsel_push_options {
 	int64_t epoch_s;
 	unsigned jobs;	  /**< blobs on their way at once; 0 = 4 */
 	unsigned threads; /**< that compress; 0 = one a CPU */
+	/** Put into the last layer, in place of a file of this name there, mode 0644, of the time
+	 * epoch_s; NULL = none. */
+	const struct morsel_push_file *extra;
 };
 
 MORSEL_API void morsel_push_options_init(struct morsel_push_options *o);
@@ -561,7 +580,7 @@ struct morsel_profile;
 MORSEL_API int morsel_profile_start(const struct morsel_profile_options *o,
 				    struct morsel_profile **ret, struct morsel_error *err);
 /** Has the files and layers of this image in it, by name; what they cost is counted from now on, so
- * call it right after opening the image. It must stay open until morsel_profile_stop(). 0;
+ * call it right after opening the image, which may be closed before morsel_profile_stop(). 0;
  * -ENOMEM; -E2BIG: 4096 images. */
 MORSEL_API int morsel_profile_image(struct morsel_profile *p, struct morsel_image *img,
 				    struct morsel_error *err);
@@ -579,6 +598,19 @@ MORSEL_API int morsel_profile_stop(struct morsel_profile *p, struct morsel_error
  */
 MORSEL_API int morsel_mount_profile(const char *dir, const struct morsel_profile_options *o,
 				    uint64_t duration_ns, struct morsel_error *err);
+
+/**
+ * Reads again what an access trace says was read: each process of the trace as a thread that reads
+ * in its order, as fast as it can, and begins when the others have read what they had when it began
+ * then. Needs no context. Must not run in the process that serves dir.
+ *
+ * @param file  a trace, see morsel-trace(5)
+ * @param dir   what was the root of the image then; nothing outside of it is read, whatever the
+ *              trace says. NULL: the trace is only checked
+ * @return 0; -EINVAL: no reads; -EBADMSG, -E2BIG: no trace; errnos of the files: all others were
+ *         read all the same
+ */
+MORSEL_API int morsel_replay(const char *file, const char *dir, struct morsel_error *err);
 
 enum morsel_report {
 	MORSEL_REPORT_PAGE, /**< HTML that needs nothing else, for a browser */

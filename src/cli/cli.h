@@ -15,6 +15,7 @@
 #ifndef MORSEL_CLI_H
 #define MORSEL_CLI_H
 
+#include <signal.h>
 #include <stdio.h>
 #include "morsel.h"
 
@@ -76,6 +77,31 @@ enum option_id { /* in the order of the table in options.c */
 		 OPT_JOBS,
 		 OPT_OCI,
 		 OPT_ALL_PLATFORMS,
+		 OPT_REF,
+		 OPT_REGISTRY,
+		 OPT_REPO,
+		 OPT_TAG,
+		 OPT_MODE,
+		 OPT_PROFILE,
+		 OPT_OUT,
+		 OPT_RUN_LABEL,
+		 OPT_REPEAT,
+		 OPT_UNIQUE_DEST,
+		 OPT_PAYLOAD,
+		 OPT_PULL_DIR,
+		 OPT_STAMP,
+		 OPT_CLEAR_CACHE,
+		 OPT_RUN_LAZY,
+		 OPT_RUN_PREFETCH,
+		 OPT_DESCRIPTOR_CACHE,
+		 OPT_CACHE_STATS,
+		 OPT_TIMEOUT,
+		 OPT_REPLAY,
+		 OPT_CPU_ENGINE,
+		 OPT_TRACE_FORMAT,
+		 OPT_ATTACH,
+		 OPT_DURATION,
+		 OPT_TEXT,
 		 OPT_HELP,
 		 OPT_COUNT,
 };
@@ -86,6 +112,7 @@ struct cli {
 	const struct verb *verb;
 	char **args; /* what is left after the options, NULL-terminated */
 	int n_args;
+	bool dashes;		       /* "--" stands before them */
 	const char *values[OPT_COUNT]; /* text given, "" for a flag; NULL = not given */
 	struct {
 		int id;
@@ -111,6 +138,8 @@ struct verb {
 	option_set options;
 	int min_args, max_args;	   /* max < 0: any number */
 	int (*run)(struct cli *c); /* exit code */
+	/* Long options with one dash, too, and flags that may be told true or false. */
+	bool one_dash;
 };
 
 #define OPT(id) ((option_set)1 << OPT_##id)
@@ -132,6 +161,7 @@ int cmd_pull(struct cli *c);
 int cmd_inspect(struct cli *c);
 int cmd_cache(struct cli *c);
 int cmd_completion(struct cli *c);
+int cmd_profile(struct cli *c);
 
 struct option_info {
 	const char *name;
@@ -193,8 +223,14 @@ int mount_helper(struct cli *c, const struct verb *mount, int argc, char **argv)
 /* What -v, --log-level and --log-file are about; any thread. userdata: the struct cli. */
 void log_line(void *userdata, enum morsel_log_level level, const char *line);
 
+/* The signal that asked us to end, SIGALRM among them; 0: none did. */
+extern volatile sig_atomic_t interrupted_by;
+/* SIGINT, SIGTERM and SIGALRM cancel the context there is, and make fd, an eventfd for as long as
+ * the program runs, readable; -1: there is none. */
+void interrupts_catch(int fd);
 /* Makes the context with the options given, and remembers it for SIGINT and SIGTERM. */
 int context_new(struct cli *c, struct morsel **ret);
+void context_free(struct morsel *m);
 /* context_new() and morsel_image_open() of the first argument. */
 int image_new(struct cli *c, struct morsel **ret_m, struct morsel_image **ret_img);
 

@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 static int cmd_help(struct cli *c);
@@ -63,6 +64,15 @@ static const struct verb verbs[] = {
 	{"cache", "info|ls|verify|clear|prune [SIZE]",
 	 "Look at the cache, check it, make room in it, empty it.", OPTS_CACHE | OPT(FORMAT), 1, 2,
 	 cmd_cache},
+	{"profile", "[OPTION...] [-- COMMAND ARG...] | report FILE... [-o FILE] [--text]",
+	 "Push, pull or mount an image and record where the time goes; show it.",
+	 OPTS_DIAL | OPT(PLATFORM) | OPT(FORMAT) | OPT(REF) | OPT(REGISTRY) | OPT(REPO) | OPT(TAG) |
+		 OPT(MODE) | OPT(PROFILE) | OPT(OUT) | OPT(RUN_LABEL) | OPT(REPEAT) |
+		 OPT(UNIQUE_DEST) | OPT(PAYLOAD) | OPT(PULL_DIR) | OPT(STAMP) | OPT(CLEAR_CACHE) |
+		 OPT(RUN_LAZY) | OPT(RUN_PREFETCH) | OPT(DESCRIPTOR_CACHE) | OPT(CACHE_STATS) |
+		 OPT(TIMEOUT) | OPT(REPLAY) | OPT(CPU_ENGINE) | OPT(TRACE_FORMAT) | OPT(ATTACH) |
+		 OPT(DURATION) | OPT(TEXT),
+	 0, -1, cmd_profile, .one_dash = true},
 	{"completion", "bash|zsh|fish", "Print a completion script for a shell.", OPT(HELP), 1, -1,
 	 cmd_completion},
 	{"version", "", "Show the version.", OPT(HELP), 0, 0, cmd_version},
@@ -120,13 +130,32 @@ static int cmd_version(struct cli *c)
 
 /* The one piece of state that a signal handler can reach. */
 static struct morsel *_Atomic interrupted_context;
+static _Atomic int interrupt_fd = -1;
+volatile sig_atomic_t interrupted_by;
 
 static void on_interrupt(int sig)
 {
 	struct morsel *m = atomic_load(&interrupted_context);
+	int fd = atomic_load(&interrupt_fd), before = errno;
 
+	interrupted_by = sig;
 	if (m)
 		morsel_cancel(m);
+	if (fd >= 0 && eventfd_write(fd, 1) < 0) {
+		/* it is readable already */
+	}
+	errno = before;
+}
+
+void interrupts_catch(int fd)
+{
+	struct sigaction sa = {.sa_handler = on_interrupt}; /* no SA_RESTART: a wait must end */
+
+	if (fd >= 0)
+		atomic_store(&interrupt_fd, fd);
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGALRM, &sa, NULL);
 }
 
 void log_line(void *userdata, enum morsel_log_level level, const char *line)
@@ -141,7 +170,6 @@ void log_line(void *userdata, enum morsel_log_level level, const char *line)
 
 int context_new(struct cli *c, struct morsel **ret)
 {
-	struct sigaction sa = {.sa_handler = on_interrupt}; /* no SA_RESTART: a wait must end */
 	int r;
 
 	c->options.log = log_line;
@@ -151,9 +179,14 @@ int context_new(struct cli *c, struct morsel **ret)
 	if (r < 0)
 		return fail(c, r);
 	atomic_store(&interrupted_context, *ret);
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
+	interrupts_catch(-1);
 	return 0;
+}
+
+void context_free(struct morsel *m)
+{
+	atomic_store(&interrupted_context, NULL);
+	morsel_free(m);
 }
 
 int image_new(struct cli *c, struct morsel **ret_m, struct morsel_image **ret_img)
@@ -165,8 +198,7 @@ int image_new(struct cli *c, struct morsel **ret_m, struct morsel_image **ret_im
 	r = morsel_image_open(*ret_m, c->args[0], ret_img, &c->err);
 	progress_clear(c);
 	if (r < 0) {
-		atomic_store(&interrupted_context, NULL);
-		morsel_free(*ret_m);
+		context_free(*ret_m);
 		return fail(c, r);
 	}
 	return 0;

@@ -25,6 +25,11 @@ static const char *const kinds[] = {"none", "landmark", "order", "all", "list=",
 
 static const char *const backends[] = {"fuse", "kernel", "auto", NULL};
 
+static const char *const run_modes[] = {"push", "pull", "both", NULL};
+static const char *const profiles[] = {"cpu", "fgprof", "trace", "none", NULL};
+static const char *const engines[] = {"timers", "gperftools", NULL};
+static const char *const trace_formats[] = {"go", "chrome", NULL};
+
 static const struct option_info infos[OPT_COUNT] = {
 	[OPT_CACHE_DIR] = {"cache-dir", 0, "DIR", .env = true,
 			   .help = "where fetched data is kept"},
@@ -115,6 +120,44 @@ static const struct option_info infos[OPT_COUNT] = {
 		      .help = "blobs on their way at once (default 4)"},
 	[OPT_OCI] = {"oci", 0, "LAYOUT[:NAME]", .help = "copy the image as it is to an OCI layout"},
 	[OPT_ALL_PLATFORMS] = {"all-platforms", 0, NULL, .help = "with --oci: the whole index"},
+	[OPT_REF] = {"ref", 0, "REF", .help = "image to push and pull, instead of the next three"},
+	[OPT_REGISTRY] = {"registry", 0, "HOST[:PORT]", .help = "default localhost:5001"},
+	[OPT_REPO] = {"repo", 0, "PATH", .help = "default cli-test/profile"},
+	[OPT_TAG] = {"tag", 0, "TAG", .help = "default: the time, like 20261122T224447Z"},
+	[OPT_MODE] = {"mode", 0, "MODE", .values = run_modes,
+		      .help = "push, pull, both (default: both; pull with --lazy, or with --ref "
+			      "and no --payload)"},
+	[OPT_PROFILE] = {"profile", 0, "KIND[,KIND...]", .values = profiles,
+			 .help = "cpu (default), fgprof, trace, none"},
+	[OPT_OUT] = {"out", 'o', "DIR",
+		     .help = "where files go (default profiles); report: the file, - is stdout"},
+	[OPT_RUN_LABEL] = {"label", 0, "TEXT", .help = "goes into the names of files"},
+	[OPT_REPEAT] = {"repeat", 0, "N", .help = "iterations (default 1)"},
+	[OPT_UNIQUE_DEST] = {"unique-dest", 0, NULL,
+			     .help = "a fresh directory for each pull, below --pull-dir"},
+	[OPT_PAYLOAD] = {"payload", 0, "DIR", .help = "what to push (default: made up)"},
+	[OPT_PULL_DIR] = {"pull-dir", 0, "DIR", .help = "where to pull (default: a temporary one)"},
+	[OPT_STAMP] = {"stamp", 0, "BOOL", .optional = true, .values = bools,
+		       .help = "push a file .profile-run.txt, different each time (default true)"},
+	[OPT_CLEAR_CACHE] = {"clear-cache", 0, NULL,
+			     .help = "empty the cache before each iteration"},
+	[OPT_RUN_LAZY] = {"lazy", 0, NULL, .help = "pull by mounting, and read through the mount"},
+	[OPT_RUN_PREFETCH] = {"prefetch", 0, NULL,
+			      .help = "with --lazy: fetch everything meanwhile (default: nothing)"},
+	[OPT_DESCRIPTOR_CACHE] = {"descriptor-cache", 0, NULL,
+				  .help = "ask once what the tag names; keep connections"},
+	[OPT_CACHE_STATS] = {"cache-stats", 0, NULL,
+			     .help = "entries, bytes, hit ratio and requests at the end"},
+	[OPT_TIMEOUT] = {"timeout", 0, "TIME", .help = "end the whole run after, e.g. 90s, 15m"},
+	[OPT_REPLAY] = {"replay", 0, "FILE",
+			.help = "with --lazy: read what this access trace says was read"},
+	[OPT_CPU_ENGINE] = {"cpu-engine", 0, "NAME", .values = engines,
+			    .help = "timers (default), gperftools"},
+	[OPT_TRACE_FORMAT] = {"trace-format", 0, "NAME", .values = trace_formats,
+			      .help = "go (default), chrome"},
+	[OPT_ATTACH] = {"attach", 0, "DIR", .help = "record the server of this mount instead"},
+	[OPT_DURATION] = {"duration", 0, "TIME", .help = "with --attach: how long (default 30s)"},
+	[OPT_TEXT] = {"text", 0, NULL, .help = "report: tables instead of a page"},
 	[OPT_HELP] = {"help", 0, NULL, .help = "show this"},
 };
 
@@ -265,6 +308,16 @@ static int options_apply(struct cli *c, int verbose)
 	if (c->values[OPT_TLS_VERIFY] && parse_bool(c->values[OPT_TLS_VERIFY], true, &verify) < 0)
 		return bad_value(c, OPT_TLS_VERIFY);
 	o->tls_noverify = !verify;
+	for (int i = 0; c->verb->one_dash && i < OPT_COUNT; i++) { /* "-lazy=false" */
+		bool wanted = true;
+
+		if (!c->values[i] || infos[i].arg)
+			continue;
+		if (parse_bool(c->values[i], true, &wanted) < 0)
+			return bad_value(c, i);
+		if (!wanted)
+			c->values[i] = NULL;
+	}
 	if (c->values[OPT_PULL]) {
 		if (parse_choice(c->values[OPT_PULL], pulls, &n) < 0)
 			return bad_value(c, OPT_PULL);
@@ -345,11 +398,12 @@ int options_read(struct cli *c, int argc, char **argv)
 	for (int i = 0; i < OPT_COUNT; i++) {
 		if (!takes(c->verb, i))
 			continue;
-		longs[n++] = (struct option){infos[i].name,
-					     !infos[i].arg	 ? no_argument
-					     : infos[i].optional ? optional_argument
-								 : required_argument,
-					     NULL, 256 + i};
+		longs[n++] =
+			(struct option){infos[i].name,
+					!infos[i].arg && !c->verb->one_dash  ? no_argument
+					: !infos[i].arg || infos[i].optional ? optional_argument
+									     : required_argument,
+					NULL, 256 + i};
 		if (infos[i].letter)
 			shorts[s++] = infos[i].letter;
 		if (infos[i].letter && infos[i].arg)
@@ -358,7 +412,8 @@ int options_read(struct cli *c, int argc, char **argv)
 	shorts[s] = 0;
 	environment_read(c);
 	optind = 1;
-	while ((ch = getopt_long(argc, argv, shorts, longs, NULL)) >= 0) {
+	while ((ch = (c->verb->one_dash ? getopt_long_only : getopt_long)(argc, argv, shorts, longs,
+									  NULL)) >= 0) {
 		int id = ch - 256;
 
 		if (ch == '?' || ch == ':')
@@ -373,6 +428,7 @@ int options_read(struct cli *c, int argc, char **argv)
 			return 1;
 		verbose += id == OPT_VERBOSE;
 	}
+	c->dashes = optind > 1 && !strcmp(argv[optind - 1], "--");
 	c->args = argv + optind;
 	c->n_args = argc - optind;
 	return options_apply(c, verbose);

@@ -185,3 +185,11 @@ bool morsel_cancelled(const struct morsel *m)
 {
 	return atomic_load_explicit(&m->cancelled, memory_order_relaxed);
 }
+
+void morsel_traffic(const struct morsel *m, struct morsel_traffic *ret)
+{
+	struct registry_traffic t;
+
+	registry_traffic(m->registry, &t);
+	*ret = (struct morsel_traffic){t.requests, t.received_bytes, t.sent_bytes};
+}

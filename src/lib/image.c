@@ -185,6 +185,7 @@ int morsel_image_open(struct morsel *m, const char *ref, struct morsel_image **r
 	if (!img)
 		return error_publish(-ENOMEM, &err, ret_err);
 	img->m = m;
+	img->users = 1;
 	img->map.fd = -1;
 	r = image_open(img, ref, &err);
 	if (r < 0) {
@@ -196,20 +197,35 @@ int morsel_image_open(struct morsel *m, const char *ref, struct morsel_image **r
 	return 0;
 }
 
-void morsel_image_close(struct morsel_image *img)
+void image_keep(struct morsel_image *img)
 {
-	if (!img)
+	atomic_fetch_add(&img->users, 1);
+}
+
+void image_drop(struct morsel_image *img)
+{
+	if (atomic_fetch_sub(&img->users, 1) > 1)
 		return;
-	reader_free(img->reader);
 	if (img->map.fd >= 0)
 		image_map_fini(&img->map);
-	if (img->layers)
-		layers_fini(img->layers, img->rv.manifest->n_layers);
 	free(img->layers);
 	free(img->per_layer);
 	access_free(img->access);
 	resolved_fini(&img->rv);
 	free(img);
+}
+
+/* What the context and the cache know of goes now, whoever keeps the rest. */
+void morsel_image_close(struct morsel_image *img)
+{
+	if (!img)
+		return;
+	reader_free(steal_ptr(img->reader));
+	if (img->layers)
+		layers_fini(img->layers, img->rv.manifest->n_layers);
+	source_close(steal_ptr(img->rv.source));
+	img->m = NULL;
+	image_drop(img);
 }
 
 const char *morsel_image_digest(const struct morsel_image *img)

@@ -19,11 +19,16 @@ struct morsel_image {
 	struct counters counters;
 	struct counters *per_layer;
 	struct access *access;
-	struct reader *reader;
-	uint64_t opened_ns;			     /* how long opening took, */
+	struct reader *reader;	/* NULL: closed, and only its names are wanted (image_keep()) */
+	_Atomic unsigned users; /* who opened it, and who keeps it */
+	uint64_t opened_ns;	/* how long opening took, */
 	uint64_t resolved_ns, indexed_ns, merged_ns; /* and parts of it */
 };
 
+/* Its names, layers' digests and what it counted stay after it was closed, until image_drop(). It
+ * must be open when it is kept. */
+void image_keep(struct morsel_image *img);
+void image_drop(struct morsel_image *img);
 /* Symlinks are followed inside the image. 0, -ENOENT, -ENOTDIR, -ELOOP, -EBADMSG, -ENOMEM. */
 int image_path_walk(const struct erofs *fs, const char *path, unsigned flags,
 		    struct erofs_inode *ret);

@@ -70,8 +70,10 @@ static void profile_free(struct morsel_profile *p)
 
 	samplers_stop(p, &unwanted, NULL);
 	prof_profiles_fini(&unwanted);
-	for (size_t i = 0; i < p->n; i++)
+	for (size_t i = 0; i < p->n; i++) {
 		free(p->before[i].since);
+		image_drop(p->images[i]);
+	}
 	free(p->before);
 	free(p->images);
 	free(p);
@@ -130,6 +132,7 @@ int profile_image(struct morsel_profile *p, struct morsel_image *img, struct err
 	p->before[p->n] = (struct profiled){0};
 	if (access_rows(img->access, NULL, 0, &before[p->n].since, &before[p->n].n_since) < 0)
 		return -ENOMEM;
+	image_keep(img);
 	p->n++;
 	return 0;
 }

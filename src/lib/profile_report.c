@@ -3,41 +3,16 @@
 #include "morsel.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/context.h"
+#include "lib/file_read.h"
 #include "prof/report.h"
-
-#define FILE_BYTES_MAX (INT64_C(2) << 30)
-
-static int file_read(const char *path, struct buf *ret, struct error *err)
-{
-	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
-	ssize_t n;
-	int r;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return error_set_errno(err, -errno, "%s", path);
-	if (st.st_size > FILE_BYTES_MAX)
-		return error_set(err, -E2BIG, "%s: more than 2 GiB", path);
-	do {
-		r = buf_reserve(ret, 1 << 16);
-		if (r < 0)
-			return error_set_errno(err, r, "%s", path);
-		n = read(fd, ret->data + ret->len, ret->cap - ret->len);
-		if (n < 0)
-			return error_set_errno(err, -errno, "%s", path);
-		ret->len += (size_t)n;
-	} while (n);
-	return 0;
-}
 
 static int file_add(struct report *r, const char *path, struct error *err)
 {
-	_cleanup_(buf_fini) struct buf b = BUF_INIT_MAX((size_t)FILE_BYTES_MAX);
+	_cleanup_(buf_fini) struct buf b = BUF_INIT_MAX(FILE_READ_MAX);
 	int e = file_read(path, &b, err);
 
 	return e < 0 ? e : report_add(r, path, b.data, b.len, err);

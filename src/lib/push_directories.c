@@ -164,6 +164,11 @@ static int layer_open_dir(struct making *mk, struct dir_layer *l,
 	l->source.root_fd = l->fd;
 	l->source.root_name = in->dir;
 	l->source.prefix = prefix;
+	if (mk->o->extra && l == &mk->layers[mk->n - 1]) {
+		l->source.extra_name = mk->o->extra->path;
+		l->source.extra_data = mk->o->extra->data;
+		l->source.extra_len = mk->o->extra->n;
+	}
 	if (!mk->run.m->o.progress)
 		return 0;
 	r = layer_estimate(&l->source, &mk->run.m->cancelled, &e, err);

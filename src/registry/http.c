@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "prof/trace.h"
+#include "registry/source.h"
 
 #define LOOK_AGAIN_NS (100 * NS_PER_MS)
 #define SLOW_BYTES_PER_S 1024
@@ -203,6 +204,23 @@ static void timings_take(struct transfer *t, struct http_response *rs)
 		rs->peer = address_classify((struct sockaddr *)&v6, sizeof(v6));
 }
 
+static void traffic_count(struct http *h, const struct transfer *t, const struct http_response *rs)
+{
+	curl_off_t sent = 0;
+
+	curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+	atomic_fetch_add_explicit(&h->requests, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&h->received, rs->body_bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&h->sent, (uint64_t)sent, memory_order_relaxed);
+}
+
+void http_traffic_add(const struct http *h, struct registry_traffic *ret)
+{
+	ret->requests += atomic_load_explicit(&h->requests, memory_order_relaxed);
+	ret->received_bytes += atomic_load_explicit(&h->received, memory_order_relaxed);
+	ret->sent_bytes += atomic_load_explicit(&h->sent, memory_order_relaxed);
+}
+
 static void transfer_stop_wait(struct http *h, struct transfer *t)
 {
 	while (!t->done) {
@@ -265,6 +283,7 @@ int http_perform(struct http *h, const struct http_request *rq, struct http_resp
 		pthread_mutex_unlock(&t.lock);
 		feed_join(h, rq->feed, NULL);
 		timings_take(&t, ret);
+		traffic_count(h, &t, ret);
 		if (!r)
 			r = result_judge(&t, a, detail);
 		else if (a->fault == TRANSFER_ANSWERED) { /* enough was said */

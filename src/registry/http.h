@@ -35,6 +35,10 @@ int http_new(const struct http_options *o, struct http **ret);
 void http_free(struct http *h); /* no request may be under way; accepts NULL */
 DEFINE_CLEANUP(struct http *, http_free)
 
+/* Adds what went over it so far. */
+struct registry_traffic;
+void http_traffic_add(const struct http *h, struct registry_traffic *ret);
+
 struct http_response {
 	int status;
 	struct buf headers; /* "name: value\0" lines, names in lower case */

@@ -42,6 +42,7 @@ struct http {
 	pthread_mutex_t lock;
 	struct transfer *incoming, *active; /* incoming: under lock; active: the engine's */
 	bool stopping;
+	_Atomic uint64_t requests, received, sent; /* http_traffic() */
 };
 
 /* Makes the easy handle of a transfer. */

@@ -36,6 +36,17 @@ struct http *registry_http(struct registry *r, bool background)
 	return h;
 }
 
+void registry_traffic(struct registry *r, struct registry_traffic *ret)
+{
+	*ret = (struct registry_traffic){0};
+	if (r->http)
+		http_traffic_add(r->http, ret);
+	pthread_mutex_lock(&r->lock);
+	if (r->background)
+		http_traffic_add(r->background, ret);
+	pthread_mutex_unlock(&r->lock);
+}
+
 int registry_new(const struct registry_options *o, struct registry **ret, struct error *err)
 {
 	_cleanup_(registry_freep) struct registry *r = calloc(1, sizeof(*r));

@@ -41,6 +41,12 @@ int registry_new(const struct registry_options *o, struct registry **ret, struct
 void registry_free(struct registry *r);
 DEFINE_CLEANUP(struct registry *, registry_free)
 
+/* HTTP requests sent, and bytes of their bodies, both ways: all of this process's through r. */
+struct registry_traffic {
+	uint64_t requests, received_bytes, sent_bytes;
+};
+void registry_traffic(struct registry *r, struct registry_traffic *ret);
+
 struct source;
 /* Dials nothing yet. ref is copied. */
 int source_open(struct registry *r, const struct ref *ref, struct source **ret, struct error *err);
