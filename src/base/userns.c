@@ -62,6 +62,19 @@ uid_t userns_outer_uid(uid_t uid)
 	return own_map_uid(uid, &initial);
 }
 
+uid_t userns_overflow_uid(void)
+{
+	_cleanup_(closep) int fd = open("/proc/sys/kernel/overflowuid", O_RDONLY | O_CLOEXEC);
+	char text[16];
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	unsigned uid;
+
+	if (n < 0)
+		return 65534;
+	text[n] = 0;
+	return sscanf(text, "%u", &uid) == 1 ? uid : 65534;
+}
+
 bool userns_may_mount(void)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};

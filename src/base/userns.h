@@ -16,6 +16,8 @@ bool userns_is_initial(void);
 uid_t userns_outer_uid(uid_t uid);
 /* One text of /proc/PID/uid_map. */
 uid_t userns_map_uid(const char *map, uid_t uid, bool *ret_initial);
+/* As whom files show whose owner has no name in this user namespace. */
+uid_t userns_overflow_uid(void);
 /* CAP_SYS_ADMIN, where that counts for mounts of our own namespaces. */
 bool userns_may_mount(void);
 

@@ -2,7 +2,8 @@
 /*
  * Configuration that other programs and their users wrote: where it may be, and reading it. Root
  * reads no file that belongs to somebody else than root or the user who called sudo: it says where
- * requests and credentials go, and what is run. Does not know what is in the files.
+ * requests and credentials go, and what is run. Root of a user namespace also reads files whose
+ * owners have no name in it: /etc is such. Does not know what is in the files.
  */
 #ifndef MORSEL_REGISTRY_CONF_H
 #define MORSEL_REGISTRY_CONF_H

@@ -3,6 +3,7 @@ import os
 
 from images import Layout, layer
 from morseltest import need, wait_until
+from registries import Registry
 from tarball import Tar
 
 # As root: an everybody's /dev/fuse, and no fusermount3; then as user 65534 into a namespace of his own.
@@ -85,3 +86,19 @@ def case_podman(t):
                 setup='mount --bind "$HERE/subuid" /etc/subuid; mount --bind "$HERE/subgid" /etc/subgid',
                 XDG_RUNTIME_DIR="/run/user/65534")
     t.equal(lines, ["0", "secret", "0:0", "1000:1000", "fuse.morsel", "gone"], "what is seen")
+
+
+def case_configuration(t):
+    """/etc/containers, which belongs to nobody who has a name in the namespace, is read there as outside."""
+    registry = Registry(t)
+    lay = Layout(t.path("pushed"))
+    lay.image([layer(Tar().file("etc/greeting", b"hello\n"))])
+    registry.push(lay)
+    _, home = image(t)
+    os.makedirs(t.path("containers"))
+    with open(t.path("containers/registries.conf"), "w", encoding="ascii") as f:
+        f.write(f'[[registry]]\nprefix = "images.test"\nlocation = "{registry.host}"\ninsecure = true\n')
+    t.run("chmod", "-R", "a+rX", t.path("containers"))
+    lines = run(t, "unshare -Urm", """cd "$HOME"; "$MORSEL" cat "$REF" etc/greeting""", "images.test/test/image", home,
+                setup='mkdir -p /etc/containers; mount --bind "$HERE/containers" /etc/containers; ')
+    t.equal(lines, ["hello"], "what is read")
