@@ -296,10 +296,17 @@ static int dest_open(struct copy *cp, int n_paths, char **ret_as)
 	cp->dest_fd = open(cp->dest, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (cp->dest_fd >= 0)
 		return 0;
-	if (n_paths > 1 || (errno != ENOENT && errno != ENOTDIR))
-		return copy_fail(cp, errno == ENOENT || errno == ENOTDIR ? -EINVAL : -errno, "",
-				 "not a directory, which several files need");
-	dir = strdup(cp->dest);
+	if (errno != ENOENT && errno != ENOTDIR)
+		return copy_fail(cp, -errno, "", "can't open the directory");
+	if (n_paths > 1) {
+		struct morsel_error err = {.code = -EINVAL};
+
+		snprintf(err.text, sizeof(err.text),
+			 "%.300s: not a directory, which several files need", cp->dest);
+		text_clean(err.text);
+		return copy_fail_image(cp, -EINVAL, &err);
+	}
+	dir = cp->dest_dir = strdup(cp->dest);
 	if (!dir)
 		return -ENOMEM;
 	for (end = dir + strlen(dir); end > dir + 1 && end[-1] == '/';)
@@ -309,9 +316,9 @@ static int dest_open(struct copy *cp, int n_paths, char **ret_as)
 	if (slash)
 		slash[slash == dir] = 0;
 	cp->dest_fd = open(slash ? dir : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	free(dir);
 	if (cp->dest_fd < 0)
 		return copy_fail(cp, -errno, "", "can't open its directory");
+	cp->dest = slash ? dir : ".";
 	return *ret_as && **ret_as ? 0 : copy_fail(cp, -EINVAL, "", "not a name");
 }
 
@@ -347,6 +354,7 @@ int cmd_cp(struct cli *c)
 	free(cp.nodes);
 	if (cp.dest_fd >= 0)
 		close(cp.dest_fd);
+	free(cp.dest_dir);
 	pthread_cond_destroy(&cp.ended);
 	pthread_mutex_destroy(&cp.lock);
 	morsel_image_close(cp.img);

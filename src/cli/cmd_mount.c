@@ -233,7 +233,8 @@ static int number_option(struct cli *c, enum option_id id, long max, long *ret)
 	errno = 0;
 	*ret = strtol(text, &end, 10);
 	if (errno || end == text || *end || *ret < 0 || *ret > max)
-		return usage_error(c, "\"%s\" is not a number from 0 to %ld", text, max);
+		return usage_error(c, "--%s: \"%s\" is not a number from 0 to %ld",
+				   option_of(c->verb, id)->name, text, max);
 	return 0;
 }
 

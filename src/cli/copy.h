@@ -32,6 +32,7 @@ struct copy {
 	struct morsel *m;
 	struct morsel_image *img;
 	const char *dest; /* for errors */
+	char *dest_dir;	  /* that, when DEST is a new name */
 	int dest_fd;	  /* O_PATH: everything is made below it */
 	struct copy_node *nodes;
 	size_t n, cap;

@@ -183,8 +183,8 @@ const struct option_info *option_of(const struct verb *verb, int id)
 
 void options_help(const struct verb *verb, FILE *f)
 {
-	fprintf(f, "usage: morsel %s %s\n\n%s\n\noptions:\n", verb->name, verb->usage,
-		verb->summary);
+	fprintf(f, "usage: morsel %s%s%s\n\n%s\n\noptions:\n", verb->name, *verb->usage ? " " : "",
+		verb->usage, verb->summary);
 	for (int i = 0; i < OPT_COUNT; i++) {
 		char left[64], letter[5] = "   ";
 
@@ -278,8 +278,15 @@ static int parse_choice(const char *text, const char *const *names, int *ret)
 
 static int bad_value(const struct cli *c, int id)
 {
-	return usage_error(c, "--%s: \"%s\" is not valid (%s)", infos[id].name, c->values[id],
-			   infos[id].help);
+	bool given = false;
+	char name[40];
+
+	for (size_t i = 0; i < c->n_given; i++)
+		given = given || c->given[i].id == id;
+	snprintf(name, sizeof(name), "--%s", infos[id].name);
+	if (!given)
+		env_name(infos[id].name, name);
+	return usage_error(c, "%s: \"%s\" is not valid (%s)", name, c->values[id], infos[id].help);
 }
 
 /* The meaning of the options that set up a context or the output; a verb reads its own. */

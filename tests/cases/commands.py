@@ -169,7 +169,8 @@ def case_environment(t):
     t.morsel("ls", "--cache-dir", t.cache, f"oci:{lay.path}", env={"MORSEL_CACHE_DIR": t.path("unused")})
     t.check(os.path.isdir(t.cache) and not os.path.exists(t.path("unused")), "--cache-dir wins")
     t.check(t.morsel("ls", f"oci:{lay.path}", env={"MORSEL_FORMAT": "json"}).json(), "MORSEL_FORMAT")
-    t.refused(2, "ls", f"oci:{lay.path}", env={"MORSEL_PULL": "sometimes"}, says="pull")
+    t.refused(2, "ls", f"oci:{lay.path}", env={"MORSEL_PULL": "sometimes"}, says="MORSEL_PULL: ")
+    t.refused(2, "ls", "--pull=rarely", f"oci:{lay.path}", env={"MORSEL_PULL": "never"}, says="--pull: ")
 
 
 def case_cache_places(t):

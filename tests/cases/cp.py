@@ -115,6 +115,7 @@ def case_refused(t):
     with open(t.path("d/a"), "w", encoding="ascii"):
         pass
     t.refused(1, "cp", ref, "a", t.path("d"), says="exists")
+    t.refused(1, "cp", ref, "a/sub", t.path("d/a"), says=t.path("d/a") + ": it exists")
     no_temps(t, t.work)
 
 
