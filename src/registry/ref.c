@@ -244,6 +244,10 @@ const char *ref_scheme(const struct ref *ref)
 	return "";
 }
 
+/* What skopeo and podman call by these names too; with "docker://" they are repositories. */
+static const char *const foreign[] = {
+	"containers-storage:", "dir:", "docker-daemon:", "ostree:", "sif:", "tarball:"};
+
 /* rest is a scratch copy of the text behind the scheme. */
 static int local_parse(char *rest, struct ref *ref, struct error *err)
 {
@@ -290,6 +294,13 @@ int ref_parse(const char *text, struct ref **ret, struct error *err)
 	for (size_t i = 0; i < n; i++)
 		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
 			return bad(err, text, "control characters are not allowed");
+	for (size_t i = 0; i < ARRAY_SIZE(foreign); i++)
+		if (!strncmp(text, foreign[i], strlen(foreign[i])))
+			return error_set(
+				err, -ENOTSUP,
+				"image reference \"%s\": no support for %s; copy the image "
+				"with skopeo to oci:DIR",
+				text, foreign[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++)
 		if (!strncmp(scratch, schemes[i].text, strlen(schemes[i].text)))
 			ref->kind = schemes[i].kind;

@@ -12,6 +12,8 @@
  * a single component there gets "library/". The tag defaults to "latest" only when neither tag nor
  * digest is given. With both, the digest wins and the tag is shown.
  *
+ * skopeo's other transports ("containers-storage:", "dir:", ...) are refused by name.
+ *
  * Pure; resolves nothing, looks at no file.
  */
 #ifndef MORSEL_REGISTRY_REF_H
@@ -33,7 +35,8 @@ struct ref {
 	char *tag;	/* NULL when absent; on disk: the name after the directory or file */
 };
 
-/* -EINVAL with a text that quotes the reference and says what is wrong with it. Fuzzed. */
+/* -EINVAL with a text that quotes the reference and says what is wrong with it; -ENOTSUP: another
+ * transport. Fuzzed. */
 int ref_parse(const char *text, struct ref **ret, struct error *err);
 /* Complete and normalised: "docker.io/library/alpine:latest@sha256:...", "oci:dir:name".
  * Appended to buf. */

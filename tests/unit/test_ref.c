@@ -177,6 +177,24 @@ static void bad(void **state)
 	}
 }
 
+static void foreign(void **state)
+{
+	static const char *const cases[] = {"dir:/tmp/x", "docker-daemon:a:t", "ostree:a@/x",
+					    "containers-storage:[overlay@/x]a:t"};
+	struct ref *ref = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct error err = ERROR_INIT;
+
+		assert_int_equal(ref_parse(cases[i], &ref, &err), -ENOTSUP);
+		assert_null(ref);
+		assert_non_null(strstr(err.text, "skopeo"));
+	}
+	assert_int_equal(ref_parse("docker://dir:x", &ref, NULL), 0);
+	assert_string_equal(ref->path, "library/dir");
+	ref_free(ref);
+}
+
 static void layouts(void **state)
 {
 	static const struct {
@@ -231,9 +249,8 @@ static void length_limit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(good),
-		cmocka_unit_test(bad),
-		cmocka_unit_test(layouts),
+		cmocka_unit_test(good),		cmocka_unit_test(bad),
+		cmocka_unit_test(foreign),	cmocka_unit_test(layouts),
 		cmocka_unit_test(length_limit),
 	};
 
