@@ -15,7 +15,7 @@ static const EVP_MD *algo_md(enum digest_algo algo)
 	return algo == DIGEST_SHA512 ? EVP_sha512() : EVP_sha256();
 }
 
-size_t digest_size(enum digest_algo algo)
+static size_t digest_size(enum digest_algo algo)
 {
 	return algo == DIGEST_SHA512 ? 64 : 32;
 }

@@ -18,8 +18,6 @@ struct digest {
 
 #define DIGEST_TEXT_MAX (sizeof("sha512:") + 128) /* with the NUL */
 
-size_t digest_size(enum digest_algo algo); /* 32 or 64 */
-
 /* -EBADMSG: not in the grammar; -ENOTSUP: another algorithm. Pure. */
 int digest_parse(const char *text, struct digest *ret, struct error *err);
 int digest_parse_n(const char *text, size_t len, struct digest *ret, struct error *err);

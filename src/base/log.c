@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-
-static const char *const level_names[] = {"error", "warn", "info", "debug", "trace"};
 
 void log_write(const struct log *log, enum log_level level, const char *fmt, ...)
 {
@@ -29,19 +26,4 @@ bool log_limit_pass(struct log_limit *limit, uint64_t now_ns, uint64_t interval_
 
 	return now_ns >= next &&
 	       atomic_compare_exchange_strong(&limit->next_ns, &next, now_ns + interval_ns);
-}
-
-const char *log_level_name(enum log_level level)
-{
-	return level_names[level];
-}
-
-int log_level_parse(const char *text, enum log_level *ret)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(level_names); i++)
-		if (!strcmp(text, level_names[i])) {
-			*ret = (enum log_level)i;
-			return 0;
-		}
-	return -EINVAL;
 }

@@ -28,8 +28,4 @@ struct log_limit {
 };
 bool log_limit_pass(struct log_limit *limit, uint64_t now_ns, uint64_t interval_ns);
 
-const char *log_level_name(enum log_level level);
-/* "error" "warn" "info" "debug" "trace"; -EINVAL */
-int log_level_parse(const char *text, enum log_level *ret);
-
 #endif

@@ -187,11 +187,6 @@ int present_bar_claim(int fd)
 	return lock_try(fd, F_WRLCK, LOCK_CLAIM, 1, NULL);
 }
 
-void present_unbar_claim(int fd)
-{
-	lock_try(fd, F_UNLCK, LOCK_CLAIM, 1, NULL);
-}
-
 bool present_is_used(int fd)
 {
 	struct flock f = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_USE, .l_len = 1};

@@ -74,7 +74,6 @@ int present_share_use(int fd);
 int present_share_claim(int fd);
 /* While it is barred nobody can claim; -EAGAIN when somebody has. */
 int present_bar_claim(int fd);
-void present_unbar_claim(int fd);
 /* Whether another open file description has the layer in use. */
 bool present_is_used(int fd);
 

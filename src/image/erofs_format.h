@@ -63,7 +63,6 @@ enum { LAYOUT_PLAIN = 0, LAYOUT_INLINE = 2, LAYOUT_CHUNKS = 4 };
 
 #define CHUNK_INDEX 8u /* bytes: u16 0, u16 device, u32 block */
 #define CHUNK_FORMAT_INDEXES 0x20u
-#define CHUNK_BITS_MASK 0x1fu
 #define CHUNK_BITS 31u
 #define CHUNK_BYTES ((unsigned long long)EROFS_BLOCK << CHUNK_BITS) /* one covers any file */
 

@@ -14,8 +14,6 @@ enum estargz_footer_kind {
 	ESTARGZ_EXTERNAL_TOC, /* 46 bytes: the table is in another image */
 };
 
-#define ESTARGZ_FOOTER_MAX 51
-
 struct estargz_footer {
 	enum estargz_footer_kind kind;
 	uint32_t footer_bytes;
