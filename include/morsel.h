@@ -543,7 +543,8 @@ enum morsel_profile_kind {
 	MORSEL_PROFILE_HEAP = 4,   /**< memory in use: "heap" ".pprof" */
 	MORSEL_PROFILE_ALLOCS = 8, /**< memory allocated: "allocs" ".pprof" */
 	MORSEL_PROFILE_TRACE = 16, /**< every request and its phases: "trace" ".out" or ".json" */
-	/** What files cost whom: "access" ".pprof", and each read: "access" ".jsonl". */
+	/** What files cost whom: "access" ".pprof"; each read: "access" ".jsonl"; each fetch:
+	 * "fetches" ".jsonl". */
 	MORSEL_PROFILE_ACCESS = 32,
 };
 

@@ -220,6 +220,15 @@ static int write_reads(const struct morsel_profile *p, const struct trace_model 
 	return hand_out(p, "access", ".jsonl", r, &file);
 }
 
+static int write_fetches(const struct morsel_profile *p, const struct trace_model *m,
+			 const struct results *rs)
+{
+	_cleanup_(buf_fini) struct buf file = BUF_INIT;
+	int r = trace_write_fetches(m, &rs->names.names, &file);
+
+	return hand_out(p, "fetches", ".jsonl", r, &file);
+}
+
 static int write_sampled(const struct morsel_profile *p, const struct results *rs)
 {
 	int r = 0;
@@ -242,6 +251,8 @@ static int write_files(const struct morsel_profile *p, const struct results *rs)
 		r = trace_model_new(&rs->log, &rs->names.names, &m);
 	if (r >= 0 && wants(p, MORSEL_PROFILE_ACCESS))
 		r = write_reads(p, m, rs);
+	if (r >= 0 && wants(p, MORSEL_PROFILE_ACCESS))
+		r = write_fetches(p, m, rs);
 	if (r >= 0 && wants(p, MORSEL_PROFILE_TRACE))
 		r = write_trace(p, m, rs);
 	return r;

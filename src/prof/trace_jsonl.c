@@ -101,17 +101,38 @@ static int phases_append(struct buf *b, const struct trace_request *rq)
 	return r < 0 ? r : buf_append_str(b, "}}\n");
 }
 
+static int time_append(struct buf *b, const struct trace_model *m, const struct trace_event *e)
+{
+	int64_t ns = (int64_t)e->start + m->log->realtime_ns;
+
+	return buf_printf(b, "\"time\":%lld.%09lld", (long long)(ns / 1000000000),
+			  (long long)(ns % 1000000000));
+}
+
+/* Where the read's first byte is on its layer's device. */
+static int device_append(struct buf *b, const struct trace_event *e,
+			 const struct trace_names *names)
+{
+	uint32_t layer;
+	uint64_t device;
+
+	if (!names->where(names->userdata, e->image, e->fuse.ino, e->fuse.off, &layer, &device))
+		return 0;
+	return buf_printf(b, ",\"device\":%llu", (unsigned long long)device);
+}
+
 static int read_append(const struct trace_model *m, const struct trace_request *rq,
 		       const struct trace_names *names, struct buf *b)
 {
 	const struct trace_event *e = rq->e;
-	int64_t time_ns = (int64_t)e->start + m->log->realtime_ns;
 	struct process p;
-	int r;
+	int r = buf_append_str(b, "{");
 
 	names->process(names->userdata, e->fuse.process, &p);
-	r = buf_printf(b, "{\"time\":%lld.%09lld,\"pid\":%u,\"command\":",
-		       (long long)(time_ns / 1000000000), (long long)(time_ns % 1000000000), p.pid);
+	if (r >= 0)
+		r = time_append(b, m, e);
+	if (r >= 0)
+		r = buf_printf(b, ",\"pid\":%u,\"command\":", p.pid);
 	if (r >= 0)
 		r = json_text_append(b, p.command);
 	if (r >= 0)
@@ -121,6 +142,8 @@ static int read_append(const struct trace_model *m, const struct trace_request *
 			       (unsigned long long)e->fuse.off, e->fuse.delivered);
 	if (r >= 0)
 		r = json_text_append(b, rq->layer);
+	if (r >= 0)
+		r = device_append(b, e, names);
 	if (r >= 0)
 		r = buf_printf(b, ",\"source\":\"%s\",\"duration_ns\":%llu",
 			       trace_source_name(rq->source),
@@ -137,5 +160,58 @@ int trace_write_jsonl(const struct trace_model *m, const struct trace_names *nam
 	for (size_t i = 0; i < m->n && r >= 0; i++)
 		if (trace_request_is_read(&m->requests[i]))
 			r = read_append(m, &m->requests[i], names, ret);
+	return r;
+}
+
+static int fetch_append(const struct trace_model *m, const struct trace_event *e,
+			const struct trace_names *names, struct buf *b)
+{
+	static const char *const why[] = {[TRACE_FETCH] = "read",
+					  [TRACE_READAHEAD] = "readahead",
+					  [TRACE_PREFETCH] = "prefetch"};
+	int r = buf_printf(b, "{\"fetch\":\"%s\",", why[e->code]);
+
+	if (r >= 0)
+		r = time_append(b, m, e);
+	if (r >= 0)
+		r = buf_printf(b, ",\"duration_ns\":%llu,\"flight\":%llu,\"layer\":",
+			       (unsigned long long)(e->end - e->start), (unsigned long long)e->id);
+	if (r >= 0)
+		r = json_text_append(b, names->layer(names->userdata, e->image, e->flight.layer));
+	return r < 0 ? r
+		     : buf_printf(b, ",\"device\":%llu,\"length\":%llu,\"bytes\":%u}\n",
+				  (unsigned long long)e->flight.dev_off,
+				  (unsigned long long)(e->flight.dev_end - e->flight.dev_off),
+				  e->flight.bytes);
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct trace_event *x = *(const struct trace_event *const *)a;
+	const struct trace_event *y = *(const struct trace_event *const *)b;
+
+	return (x->start > y->start) - (x->start < y->start);
+}
+
+int trace_write_fetches(const struct trace_model *m, const struct trace_names *names,
+			struct buf *ret)
+{
+	_cleanup_(freep) const struct trace_event **flights = NULL;
+	size_t n = 0;
+	int r = 0;
+
+	flights = calloc(m->log->n + 1, sizeof(*flights));
+	if (!flights)
+		return -ENOMEM;
+	for (size_t i = 0; i < m->log->n; i++) {
+		const struct trace_event *e = &m->log->events[i];
+
+		if (e->kind == TRACE_FLIGHT && e->code < TRACE_CHECK &&
+		    names->image(names->userdata, e->image))
+			flights[n++] = e;
+	}
+	qsort(flights, n, sizeof(*flights), by_start);
+	for (size_t i = 0; i < n && r >= 0; i++)
+		r = fetch_append(m, flights[i], names, ret);
 	return r;
 }

@@ -13,6 +13,9 @@
 /* The reads, one JSON object a line: morsel-trace(5). */
 int trace_write_jsonl(const struct trace_model *m, const struct trace_names *names,
 		      struct buf *ret);
+/* What was fetched, in the same way; not what the cache had and only was verified. */
+int trace_write_fetches(const struct trace_model *m, const struct trace_names *names,
+			struct buf *ret);
 /* "go 1.19 trace", for go tool trace. */
 int trace_write_go(const struct trace_model *m, const struct trace_names *names, struct buf *ret);
 /* Chrome's JSON, for Perfetto and speedscope. */

@@ -235,34 +235,51 @@ static void other_images_are_left_out(void **state)
 
 static void jsonl_lines(void **state)
 {
-	struct trace_event events[] = {read_event(1, 1, 11, 1), read_event(2, 21, 31, 2),
-				       read_event(3, 41, 51, 3), read_event(4, 61, 71, 1),
-				       read_event(5, 81, 91, 1)};
-	static const char want[] = "{\"time\":1700000000.000001000,\"pid\":42,\"command\":\"cat\","
-				   "\"path\":\"/usr/bin/env\","
-				   "\"offset\":16,\"length\":100,\"layer\":\"sha256:aa\","
-				   "\"source\":\"cache\",\"duration_ns\":10000,"
-				   "\"phases\":{\"cache\":10000}}\n"
-				   "{\"time\":1700000000.000021000,\"pid\":42,\"command\":\"cat\","
-				   "\"path\":\"/b\\\"\\\\\\u000a\","
-				   "\"offset\":16,\"length\":100,\"layer\":\"sha256:aa\","
-				   "\"source\":\"cache\",\"duration_ns\":10000,"
-				   "\"phases\":{\"cache\":10000}}\n"
-				   "{\"time\":1700000000.000041000,\"pid\":42,\"command\":\"cat\","
-				   "\"path\":\"/bad\\\\xff\xc3\xa9\","
-				   "\"path_hex\":\"2f626164ffc3a9\","
-				   "\"offset\":16,\"length\":100,\"layer\":\"sha256:aa\","
-				   "\"source\":\"cache\",\"duration_ns\":10000,"
-				   "\"phases\":{\"cache\":10000}}\n";
+	struct trace_event events[] = {read_event(1, 1, 11, 1),
+				       read_event(2, 21, 31, 2),
+				       read_event(3, 41, 51, 3),
+				       read_event(4, 61, 71, 1),
+				       read_event(5, 81, 91, 1),
+				       flight(7, TRACE_FETCH, 50, 51, 59),
+				       flight(8, TRACE_PREFETCH, 3, 3, 7),
+				       flight(9, TRACE_CHECK, 3, 3, 7)};
+	static const char fetch[] = "{\"fetch\":\"prefetch\",\"time\":1700000000.000003000,"
+				    "\"duration_ns\":4000,\"flight\":8,\"layer\":\"sha256:aa\","
+				    "\"device\":65536,\"length\":4096,\"bytes\":0}\n"
+				    "{\"fetch\":\"read\",\"time\":1700000000.000050000,"
+				    "\"duration_ns\":9000,\"flight\":7,\"layer\":\"sha256:aa\","
+				    "\"device\":65536,\"length\":4096,\"bytes\":0}\n";
+	static const char want[] =
+		"{\"time\":1700000000.000001000,\"pid\":42,\"command\":\"cat\","
+		"\"path\":\"/usr/bin/env\","
+		"\"offset\":16,\"length\":100,\"layer\":\"sha256:aa\",\"device\":4112,"
+		"\"source\":\"cache\",\"duration_ns\":10000,"
+		"\"phases\":{\"cache\":10000}}\n"
+		"{\"time\":1700000000.000021000,\"pid\":42,\"command\":\"cat\","
+		"\"path\":\"/b\\\"\\\\\\u000a\","
+		"\"offset\":16,\"length\":100,\"layer\":\"sha256:aa\",\"device\":8208,"
+		"\"source\":\"cache\",\"duration_ns\":10000,"
+		"\"phases\":{\"cache\":10000}}\n"
+		"{\"time\":1700000000.000041000,\"pid\":42,\"command\":\"cat\","
+		"\"path\":\"/bad\\\\xff\xc3\xa9\","
+		"\"path_hex\":\"2f626164ffc3a9\","
+		"\"offset\":16,\"length\":100,\"layer\":\"sha256:aa\",\"device\":12304,"
+		"\"source\":\"cache\",\"duration_ns\":10000,"
+		"\"phases\":{\"cache\":10000}}\n";
 	struct trace_log log = {.events = events, .n = ARRAY_SIZE(events)};
 	struct buf b = BUF_INIT;
 	struct trace_model *m;
 
+	for (size_t i = 5; i < 8; i++)
+		events[i].flight.dev_off = 65536, events[i].flight.dev_end = 69632;
 	events[3].code = 1; /* a look-up is no read */
 	events[4].flags = TRACE_READ_END;
 	m = model(&log);
 	assert_int_equal(trace_write_jsonl(m, &names, &b), 0);
 	assert_string_equal(buf_str(&b), want);
+	b.len = 0;
+	assert_int_equal(trace_write_fetches(m, &names, &b), 0);
+	assert_string_equal(buf_str(&b), fetch);
 	buf_fini(&b);
 	trace_model_free(m);
 }
