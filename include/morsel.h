@@ -601,6 +601,20 @@ MORSEL_API int morsel_mount_profile(const char *dir, const struct morsel_profile
 				    uint64_t duration_ns, struct morsel_error *err);
 
 /**
+ * Sends a profile to a Pyroscope server (POST /ingest). Needs no context.
+ *
+ * @param url   "http[s]://[USER:PASSWORD@]HOST[:PORT][/PATH]"; the credentials go nowhere else, and
+ *              into no text
+ * @param name  what it is filed under: "morsel.cpu{mode=pull}"
+ * @param file  a profile, compressed or not
+ * @param from_s, until_s  when it was recorded, in seconds since 1970
+ * @return 0; -EINVAL: no such URL; -EACCES, -ENOENT, -EPROTO: what the server said; network errors;
+ *         errnos of the file
+ */
+MORSEL_API int morsel_profile_send(const char *url, const char *name, const char *file,
+				   int64_t from_s, int64_t until_s, struct morsel_error *err);
+
+/**
  * Reads again what an access trace says was read: each process of the trace as a thread that reads
  * in its order, as fast as it can, and begins when the others have read what they had when it began
  * then. Needs no context. Must not run in the process that serves dir.

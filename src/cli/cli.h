@@ -101,6 +101,7 @@ enum option_id { /* in the order of the table in options.c */
 		 OPT_TRACE_FORMAT,
 		 OPT_ATTACH,
 		 OPT_DURATION,
+		 OPT_PYROSCOPE,
 		 OPT_TEXT,
 		 OPT_HELP,
 		 OPT_COUNT,

@@ -253,7 +253,8 @@ static int attach_record(struct cli *c, struct morsel_profile_options *o, struct
 		return fail(c, r);
 	for (size_t i = 0; i < out->n; i++)
 		puts(out->names[i]);
-	return output_finish();
+	r = outputs_send(c, out, c->values[OPT_PYROSCOPE]);
+	return output_finish() ? 1 : r;
 }
 
 static int profile_attach(struct cli *c)

@@ -71,7 +71,7 @@ static const struct verb verbs[] = {
 		 OPT(UNIQUE_DEST) | OPT(PAYLOAD) | OPT(PULL_DIR) | OPT(STAMP) | OPT(CLEAR_CACHE) |
 		 OPT(RUN_LAZY) | OPT(RUN_PREFETCH) | OPT(DESCRIPTOR_CACHE) | OPT(CACHE_STATS) |
 		 OPT(TIMEOUT) | OPT(REPLAY) | OPT(CPU_ENGINE) | OPT(TRACE_FORMAT) | OPT(ATTACH) |
-		 OPT(DURATION) | OPT(TEXT),
+		 OPT(DURATION) | OPT(PYROSCOPE) | OPT(TEXT),
 	 0, -1, cmd_profile, .one_dash = true},
 	{"completion", "bash|zsh|fish", "Print a completion script for a shell.", OPT(HELP), 1, -1,
 	 cmd_completion},

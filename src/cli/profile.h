@@ -15,6 +15,7 @@
 
 #include <limits.h>
 #include <sys/types.h>
+#include <time.h>
 #include "cli/cli.h"
 
 /* ---- profile_output.c ---- */
@@ -24,6 +25,7 @@
 struct outputs {
 	const char *dir, *mode, *label; /* label: NULL = none */
 	char stamp[STAMP_MAX];		/* 20261122T224447Z */
+	time_t began;			/* the same */
 	char **names;			/* of files written, with the directory */
 	size_t n;
 	char error[512]; /* why one could not be written; "" = it could */
@@ -34,6 +36,8 @@ struct outputs {
 int outputs_init(struct cli *c, struct outputs *o);
 /* For struct morsel_profile_options: a finished file. userdata: the outputs. */
 int outputs_file(void *userdata, const char *kind, const char *suffix, const void *data, size_t n);
+/* Sends those in .pprof to a Pyroscope server. 0, or an exit code after having said why. */
+int outputs_send(struct cli *c, const struct outputs *o, const char *url);
 void outputs_fini(struct outputs *o);
 
 /* ---- profile_payload.c ---- */

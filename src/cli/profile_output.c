@@ -65,6 +65,7 @@ int outputs_init(struct cli *c, struct outputs *o)
 		if (o->stamp[0])
 			usleep(100000);
 		gmtime_r(&now, &tm);
+		o->began = now;
 		strftime(o->stamp, sizeof(o->stamp), "%Y%m%dT%H%M%SZ", &tm);
 	} while (is_taken(o) && !interrupted_by);
 	return 0;
@@ -126,6 +127,40 @@ int outputs_file(void *userdata, const char *kind, const char *suffix, const voi
 	if (r < 0)
 		free(path);
 	return r;
+}
+
+/* "morsel.cpu{mode=pull,label=cold}": what would end a value is not in one. */
+static void name_make(const struct outputs *o, const char *file, char *ret, size_t n)
+{
+	const char *kind = file + strlen(o->dir) + 1;
+	size_t at = (size_t)snprintf(ret, n, "morsel.%.*s{mode=%s", (int)strcspn(kind, "_"), kind,
+				     o->mode);
+
+	if (o->label)
+		snprintf(ret + at, n - at, ",label=%s", o->label);
+	for (char *p = ret + at + (o->label ? 7 : 0); *p; p++)
+		if (strchr("{},=\"", *p))
+			*p = '_';
+	at = strlen(ret);
+	snprintf(ret + at, n - at, "}");
+}
+
+int outputs_send(struct cli *c, const struct outputs *o, const char *url)
+{
+	char name[256];
+
+	for (size_t i = 0; url && i < o->n; i++) {
+		size_t len = strlen(o->names[i]);
+		int r;
+
+		if (len < 6 || strcmp(o->names[i] + len - 6, ".pprof"))
+			continue;
+		name_make(o, o->names[i], name, sizeof(name));
+		r = morsel_profile_send(url, name, o->names[i], o->began, time(NULL), &c->err);
+		if (r < 0)
+			return fail(c, r);
+	}
+	return 0;
 }
 
 void outputs_fini(struct outputs *o)

@@ -260,7 +260,7 @@ static int profile_finish(struct run *run, int exit_code)
 static int run_recorded(struct run *run)
 {
 	struct cli *c = run->c;
-	int r;
+	int r, sent;
 
 	run->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (run->end_fd < 0)
@@ -276,7 +276,10 @@ static int run_recorded(struct run *run)
 	r = iterations_run(run);
 	r = profile_finish(run, r);
 	run_show(run);
-	return output_finish() && !r ? 1 : r;
+	if (output_finish() && !r)
+		r = 1;
+	sent = outputs_send(c, &run->out, c->values[OPT_PYROSCOPE]);
+	return r ? r : sent;
 }
 
 int run_all(struct run *run)

@@ -53,7 +53,7 @@ int morsel_profile_report(const char *const *files, size_t n, enum morsel_report
 			e = file_add(&r, fetches, &err);
 	}
 	if (e >= 0)
-		e = kind == MORSEL_REPORT_TEXT ? report_text(&r, &b) : report_page(&r, &b);
+		e = kind == MORSEL_REPORT_TEXT ? report_tables(&r, &b) : report_page(&r, &b);
 	if (e >= 0 && !buf_str(&b))
 		e = -ENOMEM;
 	if (e < 0)

@@ -39,7 +39,7 @@ void report_fini(struct report *r);
  * -E2BIG, -ENOMEM. */
 int report_add(struct report *r, const char *file, const void *data, size_t len, struct error *err);
 /* Appends the table. -ENOMEM. */
-int report_text(const struct report *r, struct buf *ret);
+int report_tables(const struct report *r, struct buf *ret);
 /* Appends the page. -ENOMEM. */
 int report_page(const struct report *r, struct buf *ret);
 

@@ -338,7 +338,7 @@ int report_page(const struct report *r, struct buf *ret)
 {
 	static const char *const html[] = {"&amp;", "&lt;", "&gt;"}, *const json[] = {"\\u003c"};
 	_cleanup_(buf_fini) struct buf text = BUF_INIT, data = BUF_INIT;
-	int e = report_text(r, &text);
+	int e = report_tables(r, &text);
 
 	if (e >= 0)
 		e = data_append(r, &data);

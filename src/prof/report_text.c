@@ -98,7 +98,7 @@ static int sums_text(const struct access_log *log, enum report_key key, const ch
 
 static int latency_text(const struct access_log *log, struct buf *b)
 {
-	uint64_t counts[40] = {0}, most = 1;
+	uint64_t counts[40] = {0}, most = 0;
 	char from[24];
 	int r = 0;
 
@@ -110,7 +110,7 @@ static int latency_text(const struct access_log *log, struct buf *b)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
 		most = max_u64(most, counts[i]);
-	if (most > 1 || counts[0])
+	if (most)
 		r = buf_printf(b, "\n%10s %7s\n", "FROM", "WAITS");
 	for (size_t i = 0; i < ARRAY_SIZE(counts) && r >= 0; i++)
 		if (counts[i])
@@ -206,7 +206,7 @@ static int one_profile(const struct report_profile *rp, struct buf *b)
 	return r;
 }
 
-int report_text(const struct report *r, struct buf *ret)
+int report_tables(const struct report *r, struct buf *ret)
 {
 	int e = 0;
 

@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct error err = ERROR_INIT;
 
 	if (report_add(&r, "access_x.jsonl", data, size, &err) >= 0) {
-		assert(report_text(&r, &text) >= 0);
+		assert(report_tables(&r, &text) >= 0);
 		assert(report_page(&r, &page) >= 0);
 	}
 	buf_fini(&text);

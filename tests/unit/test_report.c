@@ -138,7 +138,7 @@ static void text_and_page(void **state)
 
 	add(&r, "access_x.jsonl", trace);
 	add(&r, "fetches_x.jsonl", fetches);
-	assert_int_equal(report_text(&r, &text), 0);
+	assert_int_equal(report_tables(&r, &text), 0);
 	s = buf_str(&text);
 	assert_non_null(strstr(s, "reads 3, 4.1 KiB; 1 waited, 3.0 ms in all; fetches 1, 4.9 KiB"));
 	assert_non_null(strstr(s, "/bin/sh"));
