@@ -157,7 +157,7 @@ static const struct option_info infos[OPT_COUNT] = {
 			      .help = "go (default), chrome"},
 	[OPT_ATTACH] = {"attach", 0, "DIR", .help = "record the server of this mount instead"},
 	[OPT_DURATION] = {"duration", 0, "TIME", .help = "with --attach: how long (default 30s)"},
-	[OPT_PYROSCOPE] = {"pyroscope", 0, "URL",
+	[OPT_PYROSCOPE] = {"pyroscope", 0, "URL", .env = true,
 			   .help = "send the profiles to this Pyroscope server as well"},
 	[OPT_TEXT] = {"text", 0, NULL, .help = "report: tables instead of a page"},
 	[OPT_HELP] = {"help", 0, NULL, .help = "show this"},

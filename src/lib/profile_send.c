@@ -54,8 +54,9 @@ int morsel_profile_send(const char *url, const char *name, const char *file, int
 	_cleanup_(buf_fini) struct buf profile = BUF_INIT_MAX(FILE_READ_MAX), form = BUF_INIT;
 	struct error err = ERROR_INIT;
 	char from[24], until[24];
-	const char *const query[] = {"name",   name,   "from",	     from,   "until", until, "format",
-				     "pprof", "spyName", "morsel", "sampleRate", "100", NULL};
+	const char *const query[] = {"name",	   name,     "from",  from,	 "until",
+				     until,	   "format", "pprof", "spyName", "morsel",
+				     "sampleRate", "100",    NULL};
 	struct post p = {.seam = seam_real(),
 			 .user_agent = "morsel/" MORSEL_VERSION,
 			 .url = url,

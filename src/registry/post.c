@@ -80,13 +80,11 @@ static int auth_make(const struct url *u, const struct buf *user, struct buf *re
 
 static int judge(const struct attempt *a, const char *where, struct error *err)
 {
-	static const int codes[] = {[TRANSFER_RESOLVE] = -EHOSTUNREACH,
-				    [TRANSFER_CONNECT] = -ECONNREFUSED,
-				    [TRANSFER_TIMEOUT] = -ETIMEDOUT,
-				    [TRANSFER_CUT] = -ECONNRESET,
-				    [TRANSFER_GARBLED] = -EPROTO,
-				    [TRANSFER_HANDSHAKE] = -EPROTO,
-				    [TRANSFER_CERT] = -EPROTO};
+	static const int codes[] = {
+		[TRANSFER_RESOLVE] = -EHOSTUNREACH, [TRANSFER_CONNECT] = -ECONNREFUSED,
+		[TRANSFER_TIMEOUT] = -ETIMEDOUT,    [TRANSFER_CUT] = -ECONNRESET,
+		[TRANSFER_GARBLED] = -EPROTO,	    [TRANSFER_HANDSHAKE] = -EPROTO,
+		[TRANSFER_CERT] = -EPROTO};
 	int s = a->status;
 
 	if (a->fault == TRANSFER_OURS)
@@ -96,7 +94,10 @@ static int judge(const struct attempt *a, const char *where, struct error *err)
 				 a->detail ? a->detail : "no answer in time");
 	if (s >= 200 && s < 300)
 		return 0;
-	return error_set(err, s == 401 || s == 403 ? -EACCES : s == 404 ? -ENOENT : -EPROTO,
+	return error_set(err,
+			 s == 401 || s == 403 ? -EACCES
+			 : s == 404	      ? -ENOENT
+					      : -EPROTO,
 			 "%s: it answered %d", where, s);
 }
 

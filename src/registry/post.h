@@ -14,7 +14,7 @@
 struct post {
 	const struct seam *seam;
 	const char *user_agent;
-	const char *url; /* "http[s]://[USER:PASSWORD@]HOST[:PORT][/PATH]" */
+	const char *url;  /* "http[s]://[USER:PASSWORD@]HOST[:PORT][/PATH]" */
 	const char *path; /* put behind it, "/ingest"; or NULL */
 	/* Pairs for the query, name and value in turn, NULL at the end; or NULL. */
 	const char *const *query;

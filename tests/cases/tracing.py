@@ -10,6 +10,7 @@ import urllib.request
 import samples
 import stargz
 from faults import FaultRegistry
+from gotools import go, totals
 from images import Layout
 from morseltest import TOOLS, free_port, need, secrets, wait_until
 from registries import Registry
@@ -71,20 +72,6 @@ class Recording:
     def reads(self):
         with open(self.path("access.jsonl"), encoding="utf-8") as f:
             return [json.loads(line) for line in f]
-
-
-def go(t, *args, **kw):
-    need("/usr/lib/go-1.19/bin/go")
-    return t.run("/usr/lib/go-1.19/bin/go", *args, env={"HOME": t.work, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}, **kw)
-
-
-def totals(t, profile):
-    """{sample type: sum} by go tool pprof."""
-    raw = go(t, "tool", "pprof", "-raw", "-sample_index=bytes", profile).text
-    lines = raw.split("Samples:\n")[1].split("Locations\n")[0].splitlines()
-    types = [x.split("/")[0] for x in lines[0].replace("[dflt]", "").split()]
-    values = [v for v in (line.split(":")[0].split() for line in lines[1:]) if len(v) == len(types) and all(map(str.isdigit, v))]
-    return {kind: sum(int(v[i]) for v in values) for i, kind in enumerate(types)}
 
 
 def difference(after, before):

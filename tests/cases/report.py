@@ -1,0 +1,97 @@
+"""morsel profile report: the page in headless Chromium, its numbers against the trace, and the same as tables."""
+import glob
+import html
+import json
+import os
+import re
+
+from browser import browser
+from morseltest import need
+from registries import Registry
+import samples
+
+
+def record(t):
+    """A cold and a warm run of one load: their traces, and a profile of the first."""
+    for i in range(12):
+        path = t.path(f"payload/d{i % 3}/f{i}.bin")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.write(samples.noise(i, 30_000 * (i + 1)))
+    r = Registry(t)
+    t.morsel("push", t.path("payload"), r.ref())
+    for label in ("cold", "warm"):
+        t.morsel("profile", "-lazy", "-ref", r.ref(), "-label", label, "-profile", "cpu", "-out", t.path("out"), "--", "sh", "-c",
+                 "cat $MORSEL_MOUNT/d0/* $MORSEL_MOUNT/d1/f4.bin > all; head -c 5000 $MORSEL_MOUNT/d2/f11.bin > part", cwd=t.work)
+    return [glob.glob(t.path(f"out/{kind}"))[0] for kind in ("access_*cold*.jsonl", "access_*warm*.jsonl", "cpu_*cold*.pprof")]
+
+
+def lines(path):
+    with open(path, encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
+def figures(access):
+    """What the page's summary must say of a trace."""
+    reads, fetches = lines(access), lines(access.replace("access_", "fetches_"))
+    waited = [x for x in reads if "flight" in x]
+    return {"reads": len(reads), "bytes": sum(x["length"] for x in reads), "fetches": len(fetches),
+            "fetched": sum(x["bytes"] for x in fetches), "waits": len(waited), "files": len({x["path"] for x in reads}),
+            "processes": len({x["pid"] for x in reads}), "wait": sum(x["duration_ns"] for x in waited) / 1000}
+
+
+def case_page(t):
+    # not: asan tsan
+    need("chromium", "chromedriver")
+    files = record(t)
+    page = t.path("report.html")
+    t.morsel("profile", "report", *files, "-o", page)
+    with open(page, encoding="utf-8") as f:
+        text = f.read()
+    bare = re.sub(r'(?s)(<script type="application/json" id="data">).*?</script>|<pre>.*?</pre>', "", text)
+    t.check(len(bare) < 300_000, f"{len(bare)} bytes without data")
+    t.contains(text, "Content-Security-Policy", "default-src 'none'")
+    t.equal(re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", bare), [], "what is loaded from elsewhere")
+    tables = t.morsel("profile", "report", "--text", *files).text
+    t.equal(html.unescape(re.search("(?s)<noscript>.*<pre>(.*?)</pre>", text)[1]).strip(), tables.strip(), "the page without scripts, and --text")
+    with browser(t) as b:
+        b.open(f"file://{page}")
+        t.contains(b.run("return document.title"), "morsel")
+        for number, access in enumerate(files[:2]):
+            want = figures(access)
+            got = b.run("return Object.fromEntries([...document.querySelectorAll('#summary tr[data-figure]')].map("
+                        "r => [r.dataset.figure, +r.querySelector(`td[data-trace=\"${arguments[0]}\"]`).dataset.value]))", number)
+            for name, value in want.items():
+                t.check(abs(got[name] - value) <= (1e-6 * value if name == "wait" else 0), f"{name} of trace {number}: {got[name]}, not {value}")
+        tabs = b.run("return [...document.querySelectorAll('#tabs button')].map(b => b.textContent)")
+        t.equal(tabs, ["Summary", "Waterfall", "Flame graph", "Layers", "Over time", "Files", "Functions"], "tabs")
+        for i, name in enumerate(tabs):
+            b.click(f"#tabs button:nth-child({i + 1})")
+            t.check(b.run("return document.getElementById('view').textContent.length") > 20, f"nothing in {name}")
+            blank = b.run("return [...document.querySelectorAll('#view canvas')].filter(c => { const d = c.getContext('2d')"
+                          ".getImageData(0, 0, c.width, c.height).data; return d.every(v => v === d[0]); }).length")
+            t.equal(blank, 0, f"pictures without anything in {name}")
+            for k in range(b.run("return document.querySelectorAll('#view .pick button').length")):
+                b.run("document.querySelectorAll('#view .pick button')[arguments[0]].click()", k)
+        b.click(f"#tabs button:nth-child({tabs.index('Files') + 1})")
+        rows = b.run("return [...document.querySelectorAll('#files tbody tr')].map(r => [...r.cells].map(c => c.textContent))")
+        reads = lines(files[0])
+        t.equal(sorted((r[0], r[3]) for r in rows),
+                sorted((p, str(sum(x["path"] == p for x in reads))) for p in {x["path"] for x in reads}), "files and reads in the table")
+        t.equal(b.errors(), [], "errors on the console")
+
+
+def case_text(t):
+    """Tables that say what the trace says; one line for what is no trace."""
+    files = record(t)
+    r = t.morsel("profile", "report", "--text", files[0])
+    want = figures(files[0])
+    t.contains(r.text, f"reads {want['reads']}", f"fetches {want['fetches']}", f"{want['files']} files", "/d2/f11.bin", "network")
+    t.equal(t.morsel("profile", "report", files[0], "-text", "-o", "-").text, r.text, "-o -")
+    t.contains(t.morsel("profile", "report", *files, cwd=t.work).text, "report.html")
+    t.check(os.path.getsize(t.path("report.html")) > 10_000, "the page is where it is said to be")
+    with open(t.path("bad"), "w", encoding="ascii") as f:
+        f.write('{"time":1,"pid":1}\n')
+    t.refused(6, "profile", "report", "--text", t.path("bad"), says=["bad", "line 1"])
+    t.refused(3, "profile", "report", t.path("none"), says="none")
+    t.refused(2, "profile", "report")
