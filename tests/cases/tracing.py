@@ -269,7 +269,7 @@ def case_no_secrets(t):
             found += [rec.path(name) for name in os.listdir(rec.out)]
             with open(rec.path("trace.json"), encoding="utf-8") as f:
                 t.contains(f.read(), "http.GET")
-    t.equal(len(found), 9, "files")
+    t.equal(len(found), 12, "files")
     for path in found:
         with open(path, "rb") as f:
             data = f.read()
@@ -289,7 +289,7 @@ def case_samplers(t):
             t.equal(m.read(name), data, name)
         rec.stop()
         layer = m.stat()["layers"][0]["digest"]
-    t.equal(sorted(os.listdir(rec.out)), ["access.jsonl", "access.pprof", "allocs.pprof", "cpu.pprof", "fgprof.pprof", "heap.pprof"],
+    t.equal(sorted(os.listdir(rec.out)), ["access.jsonl", "access.pprof", "allocs.pprof", "cpu.pprof", "fetches.jsonl", "fgprof.pprof", "heap.pprof"],
             "files")
     for focus in ("op=read", f"layer={layer}", f"image={r.ref()}", "command=python3", f"pid={os.getpid()}"):
         top = go(t, "tool", "pprof", "-top", "-cum", "-sample_index=time", f"-tagfocus={focus}", rec.path("fgprof.pprof")).text
