@@ -187,10 +187,12 @@ static int subdirs_open(struct cache *c, struct error *err)
 		}
 		r = subdir_open(c, cache_subdir_names[i], &c->sub_fd[i]);
 		if (r < 0 && (r != -ENOENT || c->writable))
-			return error_set_errno(
-				err, r == -EBADMSG ? -EACCES : r,
-				"%s in the cache %s is not a directory of ours; remove it",
-				cache_subdir_names[i], c->dir);
+			return error_set_errno(err, r == -EBADMSG ? -EACCES : r,
+					       r == -EMFILE || r == -ENFILE
+						       ? "can't open %s in the cache %s"
+						       : "%s in the cache %s is not a directory of "
+							 "ours; remove it",
+					       cache_subdir_names[i], c->dir);
 	}
 	return 0;
 }

@@ -179,8 +179,8 @@ const struct option_info *option_of(const struct verb *verb, int id);
 /* Returns 0, or 2 after having said why. */
 int options_read(struct cli *c, int argc, char **argv);
 void options_help(const struct verb *verb, FILE *f);
-/* A long option of this verb that makes sense in fstab. */
-bool option_of_mount(const struct verb *verb, const char *name, size_t n);
+/* A long option of this verb that makes sense in fstab; NULL: there is none. */
+const struct option_info *option_of_mount(const struct verb *verb, const char *name, size_t n);
 static inline bool option_given(const struct cli *c, enum option_id id)
 {
 	return c->values[id] != NULL;

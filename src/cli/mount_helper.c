@@ -76,6 +76,7 @@ static size_t name_normalise(char *option)
 
 static int option_translate(struct helper *h, char *option)
 {
+	const struct option_info *info;
 	size_t n;
 
 	if (!*option || means_nothing(option))
@@ -87,8 +88,15 @@ static int option_translate(struct helper *h, char *option)
 	n = name_normalise(option);
 	if (!strcmp(option, "allow-suid") || !strcmp(option, "allow-dev"))
 		return arg_add(h, "--", option + strlen("allow-"));
-	if (option_of_mount(h->verb, option, n))
+	info = option_of_mount(h->verb, option, n);
+	if (info && info->arg && !info->optional && option[n] != '=')
+		return refuse("a value is missing after the mount option", option);
+	if (info && !info->arg && option[n] == '=')
+		return refuse("no value is expected in the mount option", option);
+	if (info)
 		return arg_add(h, "--", option);
+	if (!strcmp(option, "remount"))
+		return refuse("unmount and mount again; a mount is not changed by", option);
 	return h->sloppy ? 0 : refuse("there is no mount option", option);
 }
 
@@ -135,14 +143,16 @@ static int letter_apply(struct helper *h, int ch)
 		return 0;
 	case 'N':
 		return refuse("mount in another namespace with nsenter(1), not with -N", optarg);
+	case ':':
+		return refuse("an argument is missing after", (const char[]){'-', (char)optopt, 0});
 	default:
-		return refuse("unknown option", "mount.morsel");
+		return refuse("unknown option", (const char[]){'-', (char)optopt, 0});
 	}
 }
 
 static int helper_translate(struct helper *h, int argc, char **argv)
 {
-	static const char letters[] = "fnsvrwN:o:t:";
+	static const char letters[] = ":fnsvrwN:o:t:";
 	int ch, r = arg_add(h, "", "mount");
 
 	optind = 1;

@@ -200,13 +200,14 @@ void options_help(const struct verb *verb, FILE *f)
 	}
 }
 
-bool option_of_mount(const struct verb *verb, const char *name, size_t n)
+const struct option_info *option_of_mount(const struct verb *verb, const char *name, size_t n)
 {
 	for (int i = 0; i < OPT_COUNT; i++)
 		if (takes(verb, i) && strlen(infos[i].name) == n &&
 		    !strncmp(infos[i].name, name, n))
-			return i != OPT_HELP && i != OPT_FOREGROUND && i != OPT_READY_FD;
-	return false;
+			return i != OPT_HELP && i != OPT_FOREGROUND && i != OPT_READY_FD ? &infos[i]
+											 : NULL;
+	return NULL;
 }
 
 int parse_size(const char *text, uint64_t *ret)

@@ -80,9 +80,14 @@ def case_options(t):
         mount -f -t morsel "$IMG" "$MNT"; mount -s -t morsel -o frobnicate "$IMG" "$MNT"; umount "$MNT"''')
     t.check("nosuid" not in r.text and "nodev" in r.text, r.text)
     t.check(os.path.isdir(f"{cache}/layers") and os.path.exists(log), "the cache or the log is elsewhere")
-    for code, args in ((1, "-o frobnicate"), (1, "-o cache-size=many"), (1, "-o foreground"), (32, "-o platform=linux/s390x")):
+    for code, args in ((1, "-o frobnicate"), (1, "-o cache-size=many"), (1, "-o foreground"), (1, "-o remount"),
+                       (1, "-o cache-dir"), (1, "-o insecure=0"), (32, "-o platform=linux/s390x")):
         r = m.run(f'mount -t fuse.morsel {args} "$IMG" "$MNT"', rc=code)
         t.check(r.err_text.startswith("morsel: "), r.err_text)
+    t.contains(r.err_text, "s390x")
+    for args, says in (("-h", '"-h"'), ("-o", '"-o"'), ("-o prefetch", '"prefetch"')):
+        r = m.run(f'mount.morsel "$IMG" "$MNT" {args}', rc=1)
+        t.equal((len(r.err_text.splitlines()), says in r.err_text), (1, True), r.err_text)
     m.run('mount -t morsel "oci:$MNT/nothing" "$MNT"', rc=32)
     m.run('mount -t morsel "$IMG" "$MNT/nothing"', rc=32)
     t.run(t.binary, "mount", "--noexec", m.img, t.mnt)
