@@ -16,6 +16,7 @@
 #define MORSEL_CLI_H
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include "morsel.h"
 
@@ -225,7 +226,7 @@ int mount_helper(struct cli *c, const struct verb *mount, int argc, char **argv)
 void log_line(void *userdata, enum morsel_log_level level, const char *line);
 
 /* The signal that asked us to end, SIGALRM among them; 0: none did. */
-extern volatile sig_atomic_t interrupted_by;
+extern _Atomic int interrupted_by;
 /* SIGINT, SIGTERM and SIGALRM cancel the context there is, and make fd, an eventfd for as long as
  * the program runs, readable; -1: there is none. */
 void interrupts_catch(int fd);

@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -131,7 +130,7 @@ static int cmd_version(struct cli *c)
 /* The one piece of state that a signal handler can reach. */
 static struct morsel *_Atomic interrupted_context;
 static _Atomic int interrupt_fd = -1;
-volatile sig_atomic_t interrupted_by;
+_Atomic int interrupted_by;
 
 static void on_interrupt(int sig)
 {
@@ -141,9 +140,8 @@ static void on_interrupt(int sig)
 	interrupted_by = sig;
 	if (m)
 		morsel_cancel(m);
-	if (fd >= 0 && eventfd_write(fd, 1) < 0) {
-		/* it is readable already */
-	}
+	if (fd >= 0)
+		eventfd_write(fd, 1);
 	errno = before;
 }
 

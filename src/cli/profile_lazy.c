@@ -33,18 +33,12 @@ static double now_s(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static void news(struct mounting *mo)
-{
-	if (eventfd_write(mo->news_fd, 1) < 0)
-		mo->answers = mo->answers; /* it is readable already */
-}
-
 static void mount_ready(void *userdata)
 {
 	struct mounting *mo = userdata;
 
 	mo->answers = true;
-	news(mo);
+	eventfd_write(mo->news_fd, 1);
 }
 
 static void *mount_main(void *userdata)
@@ -54,11 +48,13 @@ static void *mount_main(void *userdata)
 
 	morsel_mount_options_init(&o);
 	o.no_signals = true;
-	o.prefetch = mo->prefetch ? MORSEL_PREFETCH_ALL : MORSEL_PREFETCH_NONE;
+	o.prefetch = mo->prefetch ? MORSEL_PREFETCH_LANDMARK | MORSEL_PREFETCH_ORDER |
+					    MORSEL_PREFETCH_ALL
+				  : MORSEL_PREFETCH_NONE;
 	o.ready = mount_ready;
 	o.userdata = mo;
 	mo->r = morsel_mount(mo->img, mo->dir, &o, &mo->err);
-	news(mo);
+	eventfd_write(mo->news_fd, 1);
 	return NULL;
 }
 

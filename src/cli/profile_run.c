@@ -39,12 +39,11 @@ const char *run_reference(const struct run *run)
 	return run->known[0] ? run->known : run->ref;
 }
 
+/* Only registries are asked what a name means. */
 void run_know(struct run *run, const char *digest)
 {
-	bool has_digest = strchr(run->ref, '@') != NULL;
-
-	if (run->descriptor_cache && !has_digest && !strchr(run->ref, '@') &&
-	    strncmp(run->ref, "oci", 3) != 0 && strncmp(run->ref, "docker-archive:", 15) != 0)
+	if (run->descriptor_cache && !strchr(run->ref, '@') && strncmp(run->ref, "oci", 3) != 0 &&
+	    strncmp(run->ref, "docker-archive:", 15) != 0)
 		snprintf(run->known, sizeof(run->known), "%s@%s", run->ref, digest);
 }
 
@@ -206,7 +205,7 @@ static int iterations_run(struct run *run)
 		if (interrupted_by)
 			return run_failed(run, "profiling", -ECANCELED);
 		r = iteration_run(run, i);
-		if (i == run->repeat && run->cache_stats && run->m)
+		if ((i == run->repeat || r) && run->cache_stats && run->m)
 			morsel_cache_info(run->m, &run->cache_json, &run->c->err);
 		if (!run->descriptor_cache)
 			context_end(run);
