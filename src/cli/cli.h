@@ -206,7 +206,7 @@ void print_name(const char *name, FILE *f);
 /* Flushes stdout: 0, or 1 after having said that it can't be written. */
 int output_finish(void);
 
-/* progress.c */
+/* progress.c. Once, or again for another context. */
 void progress_init(struct cli *c);
 void progress_clear(struct cli *c);
 

@@ -82,7 +82,7 @@ static int progress_show(void *userdata, const struct morsel_progress *p)
 void progress_init(struct cli *c)
 {
 	const char *term = getenv("TERM");
-	struct bar *b = calloc(1, sizeof(*b));
+	struct bar *b = c->progress_state ? c->progress_state : calloc(1, sizeof(*b));
 
 	if (!b)
 		return;
