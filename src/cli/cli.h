@@ -227,8 +227,8 @@ void log_line(void *userdata, enum morsel_log_level level, const char *line);
 
 /* The signal that asked us to end, SIGALRM among them; 0: none did. */
 extern _Atomic int interrupted_by;
-/* SIGINT, SIGTERM and SIGALRM cancel the context there is, and make fd, an eventfd for as long as
- * the program runs, readable; -1: there is none. */
+/* SIGINT, SIGTERM and SIGALRM cancel the context there is. fd, an eventfd for as long as the
+ * program runs, is made readable then, and by SIGHUP too; -1: there is none. */
 void interrupts_catch(int fd);
 /* Makes the context with the options given, and remembers it for SIGINT and SIGTERM. */
 int context_new(struct cli *c, struct morsel **ret);

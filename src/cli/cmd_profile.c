@@ -3,6 +3,7 @@
 #include "cli/profile.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -163,6 +164,18 @@ static int stamp_take(struct run *run)
 	return 0;
 }
 
+static bool is_empty(const char *dir)
+{
+	DIR *d = opendir(dir);
+	unsigned n = 0;
+
+	while (d && readdir(d))
+		n++;
+	if (d)
+		closedir(d);
+	return n == 2; /* "." and ".." */
+}
+
 /* Nothing is removed from a directory that does not say itself that it is a cache of ours. */
 static int cache_check(const struct run *run)
 {
@@ -171,7 +184,7 @@ static int cache_check(const struct run *run)
 	ssize_t n;
 	int fd;
 
-	if (!run->clear_cache || !dir || access(dir, F_OK) < 0)
+	if (!run->clear_cache || !dir || access(dir, F_OK) < 0 || is_empty(dir))
 		return 0; /* the default one is ours */
 	snprintf(path, sizeof(path), "%s/CACHEDIR.TAG", dir);
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -264,7 +277,7 @@ static int profile_attach(struct cli *c)
 	uint64_t duration_ns = ATTACH_NS;
 	int r;
 
-	if (c->n_args || option_given(c, OPT_RUN_LAZY))
+	if (c->n_args || option_given(c, OPT_RUN_LAZY) || option_given(c, OPT_TIMEOUT))
 		return usage_error(c, "--attach is for a mount that is used by others");
 	if (c->values[OPT_DURATION] && parse_duration(c->values[OPT_DURATION], &duration_ns) < 0)
 		return bad_option(c, OPT_DURATION);

@@ -12,6 +12,7 @@
  */
 #include "cli/cli.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -326,8 +327,10 @@ static void offer_argument(const struct completion *k, int nth)
 		if (nth && strstr(k->verb->usage, "DIR... REF")) /* push: it may be the last */
 			offer_from_cache(k, false);
 		puts(":dirs");
-	} else if (!strcmp(what, "DEST"))
+	} else if (!strcmp(what, "DEST") || !strcmp(what, "FILE"))
 		puts(":files");
+	else if (islower((unsigned char)what[0])) /* "report" */
+		offer(k, "", what, "", NULL);
 }
 
 void complete_words(struct cli *c, char **words, int n)

@@ -63,7 +63,7 @@ static const struct verb verbs[] = {
 	{"cache", "info|ls|verify|clear|prune [SIZE]",
 	 "Look at the cache, check it, make room in it, empty it.", OPTS_CACHE | OPT(FORMAT), 1, 2,
 	 cmd_cache},
-	{"profile", "[OPTION...] [-- COMMAND ARG...] | report FILE... [-o FILE] [--text]",
+	{"profile", "report FILE... | [OPTION...] [-- COMMAND ARG...]",
 	 "Push, pull or mount an image and record where the time goes; show it.",
 	 OPTS_DIAL | OPT(PLATFORM) | OPT(FORMAT) | OPT(REF) | OPT(REGISTRY) | OPT(REPO) | OPT(TAG) |
 		 OPT(MODE) | OPT(PROFILE) | OPT(OUT) | OPT(RUN_LABEL) | OPT(REPEAT) |
@@ -149,8 +149,10 @@ void interrupts_catch(int fd)
 {
 	struct sigaction sa = {.sa_handler = on_interrupt}; /* no SA_RESTART: a wait must end */
 
-	if (fd >= 0)
+	if (fd >= 0) {
 		atomic_store(&interrupt_fd, fd);
+		sigaction(SIGHUP, &sa, NULL);
+	}
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGALRM, &sa, NULL);

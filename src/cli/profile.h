@@ -31,6 +31,8 @@ struct outputs {
 	char error[512]; /* why one could not be written; "" = it could */
 };
 
+/* With those it is in. 0, also when it is there and can be written; -errno. */
+int directory_make(const char *dir);
 /* Makes the directory and chooses a stamp that no other run there has. 0, or an exit code after
  * having said why. */
 int outputs_init(struct cli *c, struct outputs *o);

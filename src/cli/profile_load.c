@@ -4,7 +4,8 @@
  * So a process of one thread is forked first, before there is anything to inherit. It gets the name
  * of a directory, has a child of its own do the reading, in a process group of its own, and answers
  * with how that ended. Anything more that it gets, and the end of the connection, mean that the
- * group is to be killed.
+ * group is to be killed. At the end of the connection it unmounts what it read last, for whoever
+ * was killed before doing that.
  */
 #include "cli/profile.h"
 
@@ -80,6 +81,7 @@ static _Noreturn void child_main(const struct load *l, const char *dir, int fd)
 	setpgid(0, 0);
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
 	signal(SIGPIPE, SIG_DFL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (null_fd >= 0)
@@ -130,25 +132,40 @@ static void request_serve(const struct load *l, int sock, const char *dir)
 	} else
 		snprintf(res.text, sizeof(res.text), "can't start a process: %s", strerror(errno));
 	close(fds[0]);
-	if (send(sock, &res, sizeof(res), MSG_NOSIGNAL) < 0)
-		_exit(1);
+	send(sock, &res, sizeof(res), MSG_NOSIGNAL); /* nobody there: recv() will say so, too */
+}
+
+/* Who asked is gone. When it was killed it left its mount there, and what is beside that. */
+static void left_clean(char *dir)
+{
+	struct morsel_error err;
+
+	if (!dir[0])
+		return;
+	morsel_umount(dir, true, &err);
+	*strrchr(dir, '/') = 0;
+	temporary_remove(dir);
 }
 
 static _Noreturn void process_main(const struct load *l, int sock)
 {
-	char dir[PATH_MAX];
+	char dir[PATH_MAX], last[PATH_MAX] = "";
 	ssize_t n;
 
 	signal(SIGINT, SIG_IGN); /* those are for who asks us */
 	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
 	if (sock > 3)
 		close_range(3, (unsigned)sock - 1, 0);
 	close_range((unsigned)sock + 1, ~0u, 0);
 	while ((n = recv(sock, dir, sizeof(dir) - 1, 0)) > 0) {
 		dir[n] = 0;
-		if (dir[0]) /* else: it should end, and has */
-			request_serve(l, sock, dir);
+		if (!dir[0])
+			continue; /* it should end, and has */
+		strcpy(last, dir);
+		request_serve(l, sock, dir);
 	}
+	left_clean(last);
 	_exit(0);
 }
 

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static int directory_make(const char *dir)
+int directory_make(const char *dir)
 {
 	char path[PATH_MAX];
 

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -95,14 +94,11 @@ static int push_once(struct run *run, struct iteration *it)
 /* Where this iteration's files go. */
 static int pull_directory(const struct run *run, unsigned number, char *ret, size_t n)
 {
-	if (run->unique_dest) {
-		if (mkdir(run->pull_dir, 0777) < 0 && errno != EEXIST)
-			return -errno;
+	if (run->unique_dest)
 		snprintf(ret, n, "%s/%s_%u", run->pull_dir, run->out.stamp, number);
-	} else {
+	else
 		snprintf(ret, n, "%s", run->pull_dir);
-	}
-	return 0;
+	return run->unique_dest || strchr(run->pull_dir, '/') ? directory_make(run->pull_dir) : 0;
 }
 
 static int pull_once(struct run *run, struct iteration *it)

@@ -43,6 +43,7 @@ def case_words(t):
     t.equal(offered(t, "ls", "--authfile", ""), ([], {":files"}), "a file")
     t.equal(offered(t, "ls", "--cache-dir", ""), ([], {":dirs"}), "a directory")
     t.equal(offered(t, "mount", "--pull", "never", "some/image", ""), ([], {":dirs"}), "a mount point")
+    t.equal((offered(t, "profile", ""), offered(t, "profile", "report", "")), ((["report"], set()), ([], {":files"})), "profile")
     t.equal(offered(t, "cache", ""), (["info", "ls", "verify", "clear", "prune"], set()), "cache")
     for words in (["frobnicate", ""], ["ls", "a", "b", "c"], ["mount", "--no-such", "x", ""], ["cat", "UPPER/Case", "x"]):
         t.equal(offered(t, *words)[0], [], f"{words}")

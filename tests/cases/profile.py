@@ -12,7 +12,7 @@ import time
 
 from faults import FaultRegistry
 from gotools import go, totals
-from morseltest import SECRET, USER, Failure, free_port, secrets, wait_until
+from morseltest import SECRET, USER, Failure, free_port, mounts_below, processes_of, secrets, wait_until
 from registries import Registry
 import samples
 
@@ -93,7 +93,7 @@ def case_repeat(t):
     """Each iteration, and what they amount to; each push is another image, but with -stamp=false."""
     payload(t)
     r = Registry(t)
-    o = profile(t, "--registry=" + r.host, "--mode=both", "--profile=none", "--repeat=4", "--payload=payload", "--pull-dir=pulled",
+    o = profile(t, "--registry=" + r.host, "--mode=both", "--profile=none", "--repeat=4", "--payload=payload", "--pull-dir=new/pulled",
                 "--unique-dest", "--format=json", "--cache-stats").json()
     t.equal([(i["iteration"], i["mode"]) for i in o["iterations"]], [(n, m) for n in (1, 2, 3, 4) for m in ("push", "pull")], "iterations")
     for mode in ("push", "pull"):
@@ -103,9 +103,9 @@ def case_repeat(t):
         t.check(abs(s["median"] - (times[1] + times[2]) / 2) < 1e-6 and abs(s["p90"] - times[3]) < 1e-6, f"{s} of {times}")
     t.check(all(i["moved_bytes"] > 0 and i["requests"] > 0 for i in o["iterations"]), f"nothing moved: {o}")
     t.check(o["cache"]["entries"] > 0 and o["cache"]["requests"] == sum(i["requests"] for i in o["iterations"]), f"{o['cache']}")
-    dirs = sorted(os.listdir(t.path("pulled")))
+    dirs = sorted(os.listdir(t.path("new/pulled")))
     t.check([bool(re.fullmatch(rf"{STAMP}_{n + 1}", d)) for n, d in enumerate(dirs)] == [True] * 4, f"directories {dirs}")
-    texts = {open(t.path(f"pulled/{d}/.profile-run.txt"), encoding="ascii").read() for d in dirs}
+    texts = {open(t.path(f"new/pulled/{d}/.profile-run.txt"), encoding="ascii").read() for d in dirs}
     t.equal(len(texts), 4, "different stamps")
     tags = t.morsel("tags", "--format", "json", f"{r.host}/cli-test/profile").json()
     t.check(len(tags) == 1 and re.fullmatch(STAMP, tags[0]), f"tags {tags}")
@@ -339,12 +339,23 @@ def case_pyroscope(t):
     t.equal(len(p.err_text.splitlines()), 1, f"lines on stderr: {p.err_text}")
 
 
-def case_server_killed(t):
-    """Nothing is left when it is killed in the middle: no mount, no reader."""
+def case_killed(t):
+    """Nothing is left when it is ended in the middle, or killed: no mount, no reader, no directory."""
     r, _ = pushed(t)
-    p = t.popen(t.binary, "profile", "-ref", r.ref(), "-lazy", "--", "sh", "-c", "echo up > up; sleep 600", cwd=t.work,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until("the workload", lambda: os.path.exists(t.path("up")), 30)
+
+    def started():
+        p = t.popen(t.binary, "profile", "-ref", r.ref(), "-lazy", "--", "sh", "-c", "echo up > up; sleep 600", cwd=t.work,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until("the workload", lambda: os.path.exists(t.path("up")), 30)
+        os.unlink(t.path("up"))
+        return p
+    p = started()
+    t.equal(len(mounts_below(t.work)), 1, "mounts")
+    p.kill()
+    p.wait(30)
+    wait_until("everything to end", lambda: not mounts_below(t.work) and not [n for _, n in processes_of(t.dir) if n in ("morsel", "sh", "sleep")], 20)
+    wait_until("the directory to go", lambda: not [n for n in os.listdir(t.work) if n.startswith("morsel-profile")], 5)
+    p = started()
     p.terminate()
     if p.wait(30) != 130:
         raise Failure(f"exit code {p.returncode} after SIGTERM")
