@@ -188,7 +188,9 @@ static int rows_take(const struct morsel_profile *p, struct results *rs)
 static int hand_out(const struct morsel_profile *p, const char *kind, const char *suffix, int r,
 		    const struct buf *file)
 {
-	return r < 0 ? r : p->o.file(p->o.userdata, kind, suffix, file->data, file->len);
+	const void *data = file->len ? file->data : (const void *)"";
+
+	return r < 0 ? r : p->o.file(p->o.userdata, kind, suffix, data, file->len);
 }
 
 static int write_access(const struct morsel_profile *p, const struct results *rs)
