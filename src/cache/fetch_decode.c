@@ -35,7 +35,7 @@ static void mismatch_report(struct fetch *x, uint64_t i, const struct digest *go
 	if (x->again)
 		error_set(x->err, -EBADMSG, "%s", text);
 	else if (log_limit_pass(&r->digest_log, reader_now(r), NS_PER_S))
-		log_write(r->log, LOG_WARN, "%s", text);
+		log_write(r->log, reader_loudness(r), "%s", text);
 }
 
 static int chunk_arrived(void *userdata, uint64_t i, const void *data, size_t len)

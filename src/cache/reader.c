@@ -23,7 +23,12 @@ void reader_failed(struct reader *r, int code, const char *text)
 	snprintf(r->last_error, sizeof(r->last_error), "%s", text);
 	pthread_mutex_unlock(&r->lock);
 	if (log_limit_pass(&r->error_log, reader_now(r), NS_PER_S))
-		log_write(r->log, LOG_WARN, "%s", text);
+		log_write(r->log, reader_loudness(r), "%s", text);
+}
+
+void reader_warn(struct reader *r)
+{
+	atomic_store(&r->mute, true);
 }
 
 void reader_last_error(struct reader *r, char *buf, size_t n)

@@ -96,6 +96,10 @@ int reader_clone(struct reader *r, uint32_t layer, uint64_t dev_off, uint64_t le
 /* Digest of a layer, for profiles: as long as the process lives; NULL = no such layer. */
 const char *reader_layer_label(const struct reader *r, uint32_t layer);
 
+/* From now on failures are warnings in the log: those who read get a bare errno, as from a mount.
+ * Else they are only noted there, since reader_read() says them. */
+void reader_warn(struct reader *r);
+
 /* Why the last read failed, for one log line or error text; "" when none did. */
 void reader_last_error(struct reader *r, char *buf, size_t n);
 

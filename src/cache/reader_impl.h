@@ -141,7 +141,8 @@ struct reader {
 	bool some_cancelled;
 	struct flight *delayed;
 	char last_error[512];
-	int last_code; /* and its class */
+	int last_code;	  /* and its class */
+	atomic_bool mute; /* readers get bare errnos: the log has to say why */
 	struct log_limit error_log, digest_log;
 	uint32_t n_layers;
 	struct layer_state layers[];
@@ -249,5 +250,10 @@ void flight_work_end(struct flight_work *w);
 
 /* Remembers why, and says it, at most once a second. */
 void reader_failed(struct reader *r, int code, const char *text);
+/* How loud to be about what a reader is told as well. */
+static inline enum log_level reader_loudness(const struct reader *r)
+{
+	return atomic_load(&r->mute) ? LOG_WARN : LOG_INFO;
+}
 
 #endif

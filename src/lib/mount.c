@@ -238,6 +238,7 @@ int morsel_mount(struct morsel_image *img, const char *dir, const struct morsel_
 		.handover = own->handover,
 		.image_digest = img->digest,
 	};
+	reader_warn(img->reader);
 	r = context_check(img->m, &err);
 	if (r >= 0)
 		r = list_load(&mr, &err);

@@ -166,6 +166,9 @@ def case_offline_never_dials_for_contents(t):
                 t.check(False, f"{name} could be read")
             except OSError as e:
                 t.equal(e.errno, 5, "errno")
+    name = next(iter(files))
+    t.refused(5, "cat", "--insecure", "--offline", r.ref(), name, says="--offline")
+    t.refused(5, "cp", "--insecure", "--offline", r.ref(), name, t.path("copy"), says="--offline")
     t.equal(r.log, [], "requests")
 
 

@@ -163,6 +163,9 @@ def case_corrupt_chunk_is_not_served(t):
             t.check(False, "corrupt bytes were served")
         t.check(m.stat()["digest_errors"] >= 1 and m.stat()["read_errors"] >= 1, "it is counted")
         t.equal(m.read("good"), files["good"], "the good file, still")
+    t.refused(6, "cat", f"oci:{lay.path}", "bad", says="corrupt")
+    t.refused(6, "cp", f"oci:{lay.path}", "bad", t.path("copy"), says="corrupt")
+    t.refused(6, "pull", f"oci:{lay.path}", t.path("pulled"), says="corrupt")
 
 
 def refused_toc(t, change, rc=6, files=None, **kw):
