@@ -171,6 +171,41 @@ def case_lazy(t):
     t.equal(sum(x["length"] for x in again), sum(x["length"] for x in lines), "bytes read by the replay")
 
 
+def case_replay(t):
+    """Processes read at the same time again; a trace made by a stranger reads nothing outside of the mount."""
+    os.makedirs(t.path("payload/lib"))
+    os.symlink("/etc", t.path("payload/lib/out"))
+    r, files = pushed(t)
+
+    def line(at, pid, path, offset, length, took=1_000_000):
+        return json.dumps({"time": 1_700_000_000 + at, "pid": pid, "path": path, "offset": offset, "length": length, "duration_ns": took}) + "\n"
+
+    def replay(*trace, **kw):
+        with open(t.path("trace.jsonl"), "w", encoding="utf-8") as f:
+            f.write("".join(trace))
+        p = lazy(t, r, "-profile", "none", "-replay", "trace.jsonl", **kw)
+        found = the(t, "access_*.jsonl") if p.files else None
+        got = reads(found) if found else None
+        for name in p.files:
+            os.unlink(t.path(f"profiles/{name}"))
+        return p, got
+    # 1 and 2 overlap, 3 comes after both; each path alone has 100 reads in order
+    trace = [line(pid / 10 + i / 1000, pid, f"/lib/m{pid}.py", i * 400, 400) for pid in (1, 2) for i in range(100)]
+    _, got = replay(*trace, line(5, 3, "/zeros", 4096, 8192))
+    t.equal({x["path"]: sum(y["length"] for y in got if y["path"] == x["path"]) for x in got},
+            {"/lib/m1.py": 40_000, "/lib/m2.py": 40_000, "/zeros": 8192}, "bytes read")
+    t.equal(got[-1]["path"], "/zeros", "what came last")
+    for path in ("/../../../../../../etc/hostname", "/lib/out/hostname", "/lib", "/nowhere"):
+        p, got = replay(line(0, 1, path, 0, 100), line(1, 1, "/zeros", 0, 100), rc=1)
+        t.equal(len(p.err_text.splitlines()), 1, f"lines on stderr: {p.err_text}")
+        t.contains(p.err_text, "can't read it again", "1 of 2 reads failed")
+        t.equal({x["path"] for x in got}, {"/zeros"}, "what was read all the same")
+    p, got = replay("", rc=2)
+    t.contains(p.err_text, "no reads")
+    p, got = replay(line(0, 1, "/zeros", 0, 1).replace('"offset"', '"offs"'), rc=6)
+    t.contains(p.err_text, "line 1", "offset")
+
+
 def case_lazy_all(t):
     """Without a workload every file is read once; the cache stays from one iteration to the next, unless it is cleared."""
     r, files = pushed(t)
