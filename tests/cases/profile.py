@@ -239,9 +239,10 @@ def case_bad_workload(t):
 def case_timeout(t):
     """What hangs until -timeout is ended, a workload or a registry."""
     r, _ = pushed(t)
-    p = lazy(t, r, "-timeout", "1500ms", "-repeat", "3", "--", "sh", "-c", "cat $MORSEL_MOUNT/zeros > out; sleep 600", rc=1, timeout=40)
+    limit = f"{int(2500 * t.slow)}ms"
+    p = lazy(t, r, "-timeout", limit, "-repeat", "3", "--", "sh", "-c", "cat $MORSEL_MOUNT/zeros > out; sleep 600", rc=1, timeout=40)
     t.equal(len(p.err_text.splitlines()), 1, f"lines on stderr: {p.err_text}")
-    t.contains(p.err_text, "-timeout", "1500ms", "reading")
+    t.contains(p.err_text, "-timeout", limit, "reading")
     t.equal({x["path"] for x in reads(the(t, "access_*.jsonl"))}, {"/zeros"}, "what was read")
     os.rename(t.path("profiles"), t.path("first"))
     with FaultRegistry(t, samples.hello(t)) as f:
