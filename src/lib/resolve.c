@@ -117,10 +117,17 @@ static int top_document(struct morsel *m, struct resolved *rv, struct digest *re
 	return document_get(m, rv, ret_digest, -1, ret, ret_type, err);
 }
 
+/* What is wrong with a document comes without its name: the parsers know none. */
+static int named(const struct resolved *rv, int r, const struct error *why, struct error *err)
+{
+	return r < 0 && why->code ? error_set(err, r, "%s: %s", rv->ref->text, why->text) : r;
+}
+
 /* Follows indexes down to the manifest for our platform. */
 static int manifest_find(struct morsel *m, struct resolved *rv, struct error *err)
 {
 	_cleanup_(freep) char *type = NULL;
+	struct error why = ERROR_INIT;
 	enum manifest_kind kind;
 	int r;
 
@@ -129,16 +136,16 @@ static int manifest_find(struct morsel *m, struct resolved *rv, struct error *er
 		struct descriptor next = {0};
 
 		r = manifest_kind_of(rv->manifest_json.data, rv->manifest_json.len, type, &kind,
-				     err);
+				     &why);
 		if (r < 0 || kind == MANIFEST_IMAGE)
-			break;
+			return named(rv, r, &why, err);
 		if (nesting == INDEX_NESTING_MAX)
 			return error_set(err, -E2BIG, "%s: indexes nested deeper than %d",
 					 rv->ref->text, INDEX_NESTING_MAX);
 		r = index_choose(rv->manifest_json.data, rv->manifest_json.len, &m->platform, &next,
-				 err);
+				 &why);
 		if (r < 0)
-			break;
+			return named(rv, r, &why, err);
 		buf_fini(&rv->manifest_json);
 		free(type);
 		type = NULL;
@@ -152,6 +159,7 @@ static int manifest_find(struct morsel *m, struct resolved *rv, struct error *er
 static int config_load(struct morsel *m, struct resolved *rv, struct error *err)
 {
 	const struct descriptor *d = &rv->manifest->config;
+	struct error why = ERROR_INIT;
 	int r;
 
 	rv->config_json.max = JSON_DOC_MAX;
@@ -165,7 +173,8 @@ static int config_load(struct morsel *m, struct resolved *rv, struct error *err)
 	}
 	if (r < 0)
 		return r;
-	return manifest_set_config(rv->manifest, rv->config_json.data, rv->config_json.len, err);
+	r = manifest_set_config(rv->manifest, rv->config_json.data, rv->config_json.len, &why);
+	return named(rv, r, &why, err);
 }
 
 static int platform_check(struct morsel *m, struct resolved *rv, struct error *err)
@@ -183,6 +192,7 @@ static int platform_check(struct morsel *m, struct resolved *rv, struct error *e
 
 int image_resolve(struct morsel *m, const char *ref_text, struct resolved *ret, struct error *err)
 {
+	struct error why = ERROR_INIT;
 	int r;
 
 	r = ref_parse(ref_text, &ret->ref, err);
@@ -193,8 +203,10 @@ int image_resolve(struct morsel *m, const char *ref_text, struct resolved *ret, 
 	if (r >= 0)
 		r = manifest_find(m, ret, err);
 	if (r >= 0)
-		r = manifest_parse(ret->manifest_json.data, ret->manifest_json.len, &ret->manifest,
-				   err);
+		r = named(ret,
+			  manifest_parse(ret->manifest_json.data, ret->manifest_json.len,
+					 &ret->manifest, &why),
+			  &why, err);
 	if (r >= 0)
 		r = config_load(m, ret, err);
 	if (r >= 0)

@@ -128,14 +128,14 @@ def case_artifacts_are_refused(t):
     chart = {"schemaVersion": 2, "mediaType": OCI_MANIFEST,
              "config": lay.document({}, "application/vnd.cncf.helm.config.v1+json"), "layers": []}
     lay.tag(lay.document(chart, OCI_MANIFEST))
-    t.refused(8, "ls", f"oci:{lay.path}", says="helm")
+    t.refused(8, "ls", f"oci:{lay.path}", says=("helm", lay.path))
 
 
 def case_unknown_layer_types_are_refused(t):
     for kind in ("layer.v1.tar+gzip+encrypted", "layer.nydus.blob.v1", "layer.v1.tar+bzip3"):
         lay = Layout(t.new_path("img"))
         lay.image([Layer(Tar().end(), media_type=OCI + kind)])
-        t.refused(8, "ls", f"oci:{lay.path}", says=kind)
+        t.refused(8, "ls", f"oci:{lay.path}", says=(kind, lay.path))
     lay = Layout(t.new_path("img"))
     lay.image([Layer(b"xz", blob=b"\xfd7zXZ\0" + bytes(600))])
     t.refused(8, "ls", f"oci:{lay.path}")
