@@ -102,7 +102,8 @@ struct run {
 	int end_fd; /* readable: it has to end */
 	struct morsel *m;
 	char known[1200]; /* the reference by digest, once it is known and kept; else "" */
-	struct morsel_profile *profile;
+	struct morsel_profile *profile; /* NULL: not begun, or ended */
+	int recorded;			/* exit code of its end */
 	struct iteration *its;
 	size_t n_its;
 	char *cache_json; /* morsel_cache_info(), with -cache-stats */
@@ -112,6 +113,9 @@ struct run {
 int run_all(struct run *run);
 /* Says why: c->err, or that the time was over. What was being done: "pulling". The exit code. */
 int run_failed(struct run *run, const char *doing, int code);
+/* Ends the recording, which writes its files: while what was used last is still there, so that the
+ * heap shows it. Once; says why when that fails. */
+void run_recorded_end(struct run *run);
 /* What to open: by digest, once that is known and kept. */
 const char *run_reference(const struct run *run);
 void run_know(struct run *run, const char *digest);

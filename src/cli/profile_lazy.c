@@ -99,6 +99,7 @@ static void counters_take(struct mounting *mo, struct iteration *it)
 	o = json_loads(json, 0, NULL);
 	it->wanted = (uint64_t)json_integer_value(json_object_get(o, "reads"));
 	it->had = (uint64_t)json_integer_value(json_object_get(o, "hits"));
+	it->moved_bytes = (uint64_t)json_integer_value(json_object_get(o, "bytes_fetched"));
 	json_decref(o);
 	free(json);
 }
@@ -157,6 +158,8 @@ static int image_read(struct run *run, struct mounting *mo, struct iteration *it
 	it->ready_s = now_s() - start;
 	r = mounted_read(run, mo, it);
 	it->seconds = now_s() - start;
+	if (it->number == run->repeat || r)
+		run_recorded_end(run);
 	mount_end(mo);
 	if (!r && mo->r < 0 && mo->r != -ECANCELED) {
 		c->err = mo->err;

@@ -46,6 +46,18 @@ void run_know(struct run *run, const char *digest)
 		snprintf(run->known, sizeof(run->known), "%s@%s", run->ref, digest);
 }
 
+void run_recorded_end(struct run *run)
+{
+	struct morsel_error err = {0};
+	int r = run->profile ? morsel_profile_stop(run->profile, &err) : 0;
+
+	run->profile = NULL;
+	if (r >= 0)
+		return;
+	fprintf(stderr, "morsel: %s\n", run->out.error[0] ? run->out.error : err.text);
+	run->recorded = morsel_exit_code(r);
+}
+
 /* ---- one iteration ---- */
 
 static uint64_t number_in(const json_t *o, const char *key)
@@ -150,7 +162,7 @@ static int step(struct run *run, const char *mode, unsigned number)
 	progress_clear(run->c);
 	morsel_traffic(run->m, &after);
 	it.requests = after.requests - before.requests;
-	if (*mode == 'l')
+	if (*mode == 'l' && it.requests) /* else it was no registry */
 		it.moved_bytes = after.received_bytes - before.received_bytes;
 	if (r)
 		return r;
@@ -203,10 +215,13 @@ static int iterations_run(struct run *run)
 		r = iteration_run(run, i);
 		if ((i == run->repeat || r) && run->cache_stats && run->m)
 			morsel_cache_info(run->m, &run->cache_json, &run->c->err);
+		if (i == run->repeat || r)
+			run_recorded_end(run);
 		if (!run->descriptor_cache)
 			context_end(run);
 	}
 	context_end(run);
+	run_recorded_end(run);
 	return r;
 }
 
@@ -239,20 +254,7 @@ static int payload_prepare(struct run *run)
 	return fail(run->c, r);
 }
 
-/* Ends the recording, which writes its files. exit_code: of what came before. */
-static int profile_finish(struct run *run, int exit_code)
-{
-	struct morsel_error err = {0};
-	int r = run->profile ? morsel_profile_stop(run->profile, &err) : 0;
-
-	run->profile = NULL;
-	if (r >= 0)
-		return exit_code;
-	fprintf(stderr, "morsel: %s\n", run->out.error[0] ? run->out.error : err.text);
-	return exit_code ? exit_code : morsel_exit_code(r);
-}
-
-static int run_recorded(struct run *run)
+static int run_measured(struct run *run)
 {
 	struct cli *c = run->c;
 	int r, sent;
@@ -269,7 +271,8 @@ static int run_recorded(struct run *run)
 	if (r < 0)
 		return fail(c, r);
 	r = iterations_run(run);
-	r = profile_finish(run, r);
+	if (!r)
+		r = run->recorded;
 	run_show(run);
 	if (output_finish() && !r)
 		r = 1;
@@ -292,7 +295,7 @@ int run_all(struct run *run)
 		run->pull_dir = pulled;
 	}
 	if (!r)
-		r = run_recorded(run);
+		r = run_measured(run);
 	load_end(&run->load);
 	temporary_remove(run->temporary);
 	free(run->its);
