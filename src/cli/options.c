@@ -67,7 +67,7 @@ static const struct option_info infos[OPT_COUNT] = {
 	[OPT_NOEXEC] = {"noexec", 0, NULL, .help = "let no program be run from it"},
 	[OPT_BACKEND] = {"backend", 0, "NAME", .env = true, .values = backends,
 			 .help = "fuse (default), kernel (EROFS; root), auto"},
-	[OPT_THREADS] = {"threads", 0, "N", .help = "threads that answer the kernel"},
+	[OPT_THREADS] = {"threads", 0, "N", .help = "threads that answer the kernel, or compress"},
 	[OPT_PREFETCH] = {"prefetch", 0, "KIND[,KIND...]", .env = true, .values = kinds,
 			  .help = "none, landmark, order, all, list=FILE (default landmark,order)"},
 	[OPT_BANDWIDTH] = {"bandwidth", 0, "SIZE", .env = true,
