@@ -266,7 +266,7 @@ static int prefetch_option(struct server *s, const char *text)
 		}
 		while (i < 4 && (strlen(kinds[i].name) != n || strncmp(p, kinds[i].name, n)))
 			i++;
-		if (i == 4)
+		if (i == 4 || (!i && (p != text || p[n]))) /* "none" stands alone */
 			return usage_error(s->c,
 					   "--prefetch: \"%s\" is not valid (none, landmark, "
 					   "order, all, list=FILE)",
