@@ -30,6 +30,9 @@ int run_failed(struct run *run, const char *doing, int code)
 			run->ref, run->c->values[OPT_TIMEOUT], doing);
 		return 1;
 	}
+	if (code == -ECANCELED && interrupted_by)
+		snprintf(run->c->err.text, sizeof(run->c->err.text), "%s: interrupted while %s it",
+			 run->ref, doing);
 	return fail(run->c, code);
 }
 

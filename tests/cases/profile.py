@@ -381,7 +381,7 @@ def case_killed(t):
 
     def started():
         p = t.popen(t.binary, "profile", "-ref", r.ref(), "-lazy", "--", "sh", "-c", "echo up > up; sleep 600", cwd=t.work,
-                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         wait_until("the workload", lambda: os.path.exists(t.path("up")), 30)
         os.unlink(t.path("up"))
         return p
@@ -393,6 +393,7 @@ def case_killed(t):
     wait_until("the directory to go", lambda: not [n for n in os.listdir(t.work) if n.startswith("morsel-profile")], 5)
     p = started()
     p.terminate()
+    t.contains(p.stderr.read().decode(), "interrupted while reading")
     if p.wait(30) != 130:
         raise Failure(f"exit code {p.returncode} after SIGTERM")
     t.equal(kinds(os.listdir(t.path("profiles"))), ["access_pull.jsonl", "access_pull.pprof", "allocs_pull.pprof", "cpu_pull.pprof",
