@@ -104,11 +104,15 @@ int layer_load_entries(struct layer *l, uint64_t max_entries, struct layer_index
 	const void *entries;
 	int r = 0;
 
-	if (ix.header.n_entries > max_entries)
+	if (ix.header.n_entries > max_entries) {
+		char name[DIGEST_TEXT_MAX];
+
+		digest_format(&l->meta.blob, name);
 		return error_set(err, -E2BIG,
-				 "the layer has %llu entries, the limit is %llu (--max-entries)",
-				 (unsigned long long)ix.header.n_entries,
+				 "layer %s: it has %llu entries, the limit is %llu (--max-entries)",
+				 name, (unsigned long long)ix.header.n_entries,
 				 (unsigned long long)max_entries);
+	}
 	if (l->dir_fd >= 0) {
 		r = table_open(l, TABLE_ENTRIES, &entries);
 		if (r >= 0 && !table_is_whole(l, TABLE_ENTRIES, entries))

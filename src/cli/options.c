@@ -302,6 +302,8 @@ static int options_apply(struct cli *c, int verbose)
 	o->cache_dir = c->values[OPT_CACHE_DIR];
 	o->platform = c->values[OPT_PLATFORM];
 	o->authfile = c->values[OPT_AUTHFILE];
+	if (o->cache_dir && !*o->cache_dir)
+		return bad_value(c, OPT_CACHE_DIR);
 	if (c->values[OPT_CACHE_SIZE] &&
 	    (parse_size(c->values[OPT_CACHE_SIZE], &o->cache_bytes) < 0 || !o->cache_bytes))
 		return bad_value(c, OPT_CACHE_SIZE);

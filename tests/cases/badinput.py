@@ -1,5 +1,6 @@
 """Input that is wrong, hostile or too much: the exit code, exactly one line that says what and where, nothing left behind.
 Every limit at its edge and one beyond."""
+import glob
 import gzip
 import hashlib
 import json
@@ -248,6 +249,9 @@ def case_entry_limit(t):
     t.morsel("ls", "--max-entries", "10", "--cache-dir", t.path("cache-10"), ref)
     t.refused(7, "ls", "--max-entries", "9", ref, says=["9", "--max-entries"])
     t.refused(7, "mount", "--max-entries", "9", ref, t.mnt, says="--max-entries")
+    for known in glob.glob(t.path("cache-10/images/sha256/*/tree.erofs")):
+        os.unlink(known)
+    t.refused(7, "ls", "--max-entries", "8", "--cache-dir", t.path("cache-10"), ref, says=["layer sha256:", "--max-entries"])
 
 
 def case_entry_bomb(t):

@@ -35,7 +35,7 @@ def case_usage_errors(t):
     for args in (["frobnicate"], ["mount"], ["mount", ref], ["mount", ref, t.mnt, "more"], ["ls"], ["cat", ref],
                  ["stat"], ["inspect"], ["cache"], ["cache", "frobnicate"], ["umount"], ["help", "frobnicate"],
                  ["ls", "--no-such-flag", ref], ["ls", "--format", "xml", ref], ["ls", "--pull", "sometimes", ref],
-                 ["ls", "--cache-size", "many", ref], ["ls", "--cache-size", "0", ref], ["ls", "--cache-size"],
+                 ["ls", "--cache-dir=", ref], ["ls", "--cache-size", "many", ref], ["ls", "--cache-size", "0", ref], ["ls", "--cache-size"],
                  ["ls", "--max-entries", "-1", ref], ["ls", "--platform", "linux/", ref],
                  ["ls", "--log-level", "loud", ref], ["ls", "--tls-verify=perhaps", ref],
                  ["cache", "prune", "much"], ["cache", "info", "more"], ["mount", "--read-timeout", "0", ref, t.mnt],
