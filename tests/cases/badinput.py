@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import struct
 import zlib
 
@@ -249,8 +250,8 @@ def case_entry_limit(t):
     t.morsel("ls", "--max-entries", "10", "--cache-dir", t.path("cache-10"), ref)
     t.refused(7, "ls", "--max-entries", "9", ref, says=["9", "--max-entries"])
     t.refused(7, "mount", "--max-entries", "9", ref, t.mnt, says="--max-entries")
-    for known in glob.glob(t.path("cache-10/images/sha256/*/tree.erofs")):
-        os.unlink(known)
+    for known in glob.glob(t.path("cache-10/images/sha256/*")):
+        shutil.rmtree(known)
     t.refused(7, "ls", "--max-entries", "8", "--cache-dir", t.path("cache-10"), ref, says=["layer sha256:", "--max-entries"])
 
 
