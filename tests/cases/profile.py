@@ -368,6 +368,11 @@ def case_pyroscope(t):
         t.equal(json.loads(data)["cpu"]["units"], "nanoseconds", "sample types")
     t.equal(names, {"cpu", "heap", "allocs", "access"}, "kinds")
     check_silent(t)
+    server.got.clear()
+    lazy(t, r, "-profile", "none", "-pyroscope", f"http://al%40ice:x%2Fy@{host}")
+    t.equal({a for _, a, _, _ in server.got}, {"Basic " + base64.b64encode(b"al@ice:x/y").decode()}, "credentials with escapes")
+    lazy(t, r, "-profile", "none", "-pyroscope", f"http://{host}")
+    t.equal(server.got[-1][1], None, "no credentials")
     server.status = 401
     p = lazy(t, r, "-profile", "none", env={"MORSEL_PYROSCOPE": f"http://{USER}:{SECRET}@{host}"}, rc=4)
     t.contains(p.err_text, host, "401")
