@@ -52,6 +52,7 @@ enum option_id { /* in the order of the table in options.c */
 		 OPT_LONG,
 		 OPT_RECURSIVE,
 		 OPT_HUMAN,
+		 OPT_ALL,
 		 OPT_INCLUDE,
 		 OPT_EXCLUDE,
 		 OPT_STRIP_PREFIX,

@@ -36,8 +36,9 @@ static const struct verb verbs[] = {
 	{"stat", "DIR [--watch [TIME]]", "Show what a mount has fetched and served.",
 	 OPTS_COMMON | OPT(FORMAT) | OPT(WATCH), 1, 2, cmd_stat},
 	{"ls", "[-lRh] REF [PATH]", "List files of an image.",
-	 OPTS_IMAGE | OPT(READ_TIMEOUT) | OPT(FORMAT) | OPT(LONG) | OPT(RECURSIVE) | OPT(HUMAN), 1,
-	 2, cmd_ls},
+	 OPTS_IMAGE | OPT(READ_TIMEOUT) | OPT(FORMAT) | OPT(LONG) | OPT(RECURSIVE) | OPT(HUMAN) |
+		 OPT(ALL),
+	 1, 2, cmd_ls},
 	{"cat", "REF PATH...", "Write files of an image to stdout.", OPTS_IMAGE | OPT(READ_TIMEOUT),
 	 2, -1, cmd_cat},
 	{"cp", "REF PATH... DEST", "Copy files and trees out of an image.",

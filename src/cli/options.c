@@ -81,6 +81,7 @@ static const struct option_info infos[OPT_COUNT] = {
 	[OPT_LONG] = {"long", 'l', NULL, .help = "mode, links, owner, size, time"},
 	[OPT_RECURSIVE] = {"recursive", 'R', NULL, .help = "subdirectories too"},
 	[OPT_HUMAN] = {"human-readable", 'h', NULL, .help = "sizes like 1.5M"},
+	[OPT_ALL] = {"all", 'a', NULL, .help = "dot files too, which are listed anyway"},
 	[OPT_INCLUDE] = {"include", 0, "GLOB", .help = "only what matches; may be repeated"},
 	[OPT_EXCLUDE] = {"exclude", 0, "GLOB", .help = "not what matches; may be repeated"},
 	[OPT_STRIP_PREFIX] = {"strip-prefix", 0, "PATH",

@@ -52,6 +52,7 @@ def case_ls(t):
                      .dir("d/sub").file("d/sub/deep", b""))])
     ref = f"oci:{lay.path}"
     t.equal(t.morsel("ls", ref).text, "a\nd\nlink\nnull\n", "ls")
+    t.equal(t.morsel("ls", "-la", ref).text, t.morsel("ls", "-l", ref).text, "ls -la")
     for path in ("d", "/d", "d/", "/d/."):
         t.equal(t.morsel("ls", ref, path).text, "b\nsub\n", f"ls {path}")
     t.equal(t.morsel("ls", ref, "a").text.strip().lstrip("/"), "a", "ls of a file")
