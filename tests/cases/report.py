@@ -40,6 +40,15 @@ def figures(access):
             "processes": len({x["pid"] for x in reads}), "wait": sum(x["duration_ns"] for x in waited) / 1000}
 
 
+def covered(ranges):
+    """Bytes in any of them."""
+    total, end = 0, 0
+    for at, length in sorted(ranges):
+        total += max(0, at + length - max(end, at))
+        end = max(end, at + length)
+    return total
+
+
 def case_page(t):
     # not: asan tsan
     need("chromium", "chromedriver")
@@ -63,6 +72,11 @@ def case_page(t):
                         "r => [r.dataset.figure, +r.querySelector(`td[data-trace=\"${arguments[0]}\"]`).dataset.value]))", number)
             for name, value in want.items():
                 t.check(abs(got[name] - value) <= (1e-6 * value if name == "wait" else 0), f"{name} of trace {number}: {got[name]}, not {value}")
+            maps = b.run("const t = traces[arguments[0]]; return t.layers.filter(l => l.size > 0).map(l => heat(t, l, 512))"
+                         ".map(m => [sum(m.used), sum(m.fetched)])", number)
+            reads, fetches = lines(access), lines(access.replace("access_", "fetches_"))
+            for got, rows in ((sum(m[0] for m in maps), reads), (sum(m[1] for m in maps), fetches)):
+                t.check(abs(got - covered((x["device"], x["length"]) for x in rows)) < 1, f"{got} bytes in the pictures of layers")
         tabs = b.run("return [...document.querySelectorAll('#tabs button')].map(b => b.textContent)")
         t.equal(tabs, ["Summary", "Waterfall", "Flame graph", "Layers", "Over time", "Files", "Functions"], "tabs")
         for i, name in enumerate(tabs):

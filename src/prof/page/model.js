@@ -109,7 +109,7 @@ function latencies(t) {
 	return counts;
 }
 
-// A layer (of t.layers) cut into cells: bytes fetched, bytes used, when first used. What is read twice is used once.
+// A layer (of t.layers) cut into cells: bytes fetched, bytes used, when first used. What is fetched or read twice counts once.
 function heat(t, layer, cells) {
 	const cell = Math.max(1, layer.size) / cells;
 	const map = { cell, fetched: new Float64Array(cells), used: new Float64Array(cells), first: new Float64Array(cells).fill(Infinity) };
@@ -117,16 +117,24 @@ function heat(t, layer, cells) {
 		for (let c = Math.floor(from / cell); c < cells && c * cell < to; c++)
 			into[c] += Math.min(to, (c + 1) * cell) - Math.max(from, c * cell);
 	};
+	const spreadOnce = (into, ranges) => {
+		let end = 0;
+		for (const r of ranges.sort((a, b) => a.offset - b.offset)) {
+			const from = Math.max(end, r.offset);
+			end = Math.max(end, r.offset + r.length);
+			if (from < end)
+				spread(into, from, end);
+		}
+	};
+	const fetched = [], used = t.used.filter(r => r.layer === layer.key);
 	for (let i = 0; i < t.fetches.time.length; i++)
 		if (t.fetches.layer[i] === layer.key)
-			spread(map.fetched, t.fetches.device[i], t.fetches.device[i] + t.fetches.length[i]);
-	let end = 0;
-	for (const u of t.used.filter(r => r.layer === layer.key).sort((a, b) => a.offset - b.offset)) {
-		spread(map.used, Math.max(end, u.offset), u.offset + u.length);
-		end = Math.max(end, u.offset + u.length);
+			fetched.push({ offset: t.fetches.device[i], length: t.fetches.length[i] });
+	spreadOnce(map.fetched, fetched);
+	spreadOnce(map.used, used);
+	for (const u of used)
 		for (let c = Math.floor(u.offset / cell); c < cells && c * cell < u.offset + u.length; c++)
 			map.first[c] = Math.min(map.first[c], u.time);
-	}
 	return map;
 }
 
