@@ -447,8 +447,10 @@ int exchange_run(struct exchange *x, struct http_response *ret, struct error *er
 	struct retry state = {0};
 
 	if (x->r->o.offline)
-		return error_set(err, -ENETUNREACH,
-				 "offline, and %s is not in the cache (--offline)", x->path);
+		return error_set(
+			err, -ENETUNREACH,
+			"%s: %s is not in the cache, and asking is not allowed (--offline)",
+			x->auth->host->name, x->path);
 	for (;;) {
 		struct try t = {.x = x};
 		int r;

@@ -19,7 +19,7 @@ int strings_add(char ***list, const char *text)
 	return more[n] ? 0 : -ENOMEM;
 }
 
-void strings_free(char **list)
+static void strings_free(char **list)
 {
 	for (char **s = list; s && *s; s++)
 		free(*s);

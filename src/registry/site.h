@@ -45,6 +45,5 @@ void site_list_take(struct site_list *to, struct site_list *from);
 
 /* A NULL-terminated array that owns its strings. -ENOMEM. */
 int strings_add(char ***list, const char *text);
-void strings_free(char **list); /* accepts NULL */
 
 #endif
