@@ -236,7 +236,7 @@ static int files_make(struct extract *x)
 
 	x->todo[x->n_todo++] = 0;
 	x->busy = x->running = want; /* todo_pop() gives each one back first */
-	while (n < want && !pthread_create(&threads[n], NULL, worker_main, x))
+	while (n < want && thread_start(&threads[n], "morsel-extract", worker_main, x) >= 0)
 		n++;
 	pthread_mutex_lock(&x->lock);
 	x->busy -= want - n;

@@ -50,7 +50,7 @@ void extract_fetch_start(struct extract *x)
 		if (!f)
 			return;
 		*f = (struct fetcher){.x = x, .first = x->n_fetchers};
-		if (pthread_create(&x->fetchers[x->n_fetchers], NULL, fetch_main, f)) {
+		if (thread_start(&x->fetchers[x->n_fetchers], "morsel-front", fetch_main, f) < 0) {
 			free(f);
 			return;
 		}

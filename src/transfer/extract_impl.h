@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include "base/buf.h"
+#include "base/thread.h"
 #include "transfer/beneath.h"
 #include "transfer/extract.h"
 

@@ -8,8 +8,8 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
+#include "base/thread.h"
 
 struct slot {
 	struct batch batch;
@@ -179,21 +179,6 @@ static void write_all(struct pipeline *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
-static int thread_start(struct pipeline *p, pthread_t *ret, void *(*fn)(void *), const char *name)
-{
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(ret, NULL, fn, p);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r)
-		return -EAGAIN;
-	pthread_setname_np(*ret, name);
-	return 0;
-}
-
 static void ring_free(struct pipeline *p)
 {
 	for (unsigned i = 0; p->slots && i < p->jobs->slots; i++)
@@ -216,13 +201,14 @@ int pipeline_run(const struct pipeline_jobs *jobs, struct error *err)
 	if (!threads || !p.slots)
 		r = -ENOMEM;
 	for (; n < want && r >= 0; n += r >= 0)
-		r = thread_start(&p, &threads[n],
+		r = thread_start(&threads[n],
+				 !n		      ? "morsel-read"
+				 : n <= jobs->threads ? "morsel-pack"
+						      : "morsel-hash",
 				 !n		      ? fill_thread
 				 : n <= jobs->threads ? compress_thread
 						      : stage_thread,
-				 !n		      ? "morsel-read"
-				 : n <= jobs->threads ? "morsel-pack"
-						      : "morsel-hash");
+				 &p);
 	if (r < 0) {
 		pthread_mutex_lock(&p.lock);
 		fail_locked(&p, r, NULL);

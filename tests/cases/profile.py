@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import threading
@@ -115,6 +116,20 @@ def case_repeat(t):
         profile(t, "-ref", r.ref(), "-mode", "push", "-stamp=false", "-profile", "none", "-payload", "payload")
         digests.add(t.morsel("inspect", "--format", "json", r.ref()).json()["digest"])
     t.equal(len(digests), 1, "images with -stamp=false")
+
+
+def case_all_threads_count(t):
+    """The CPU profile of a push has the time of all its threads: readers, compressors, hashers."""
+    # not: asan tsan
+    os.makedirs(t.path("payload"))
+    with open(t.path("payload/words"), "wb") as f:
+        f.write(b"".join(b"%d and %d\n" % (i * i, i) for i in range(6_000_000)))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    profile(t, "-payload", t.path("payload"), "-ref", f"oci:{t.path('image')}:x", "-mode", "push", "-profile", "cpu")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seen = totals(t, the(t, "cpu_*.pprof"), "cpu")["cpu"] / 1e9
+    t.check(0.5 * used < seen < 1.1 * used, f"{seen:.2f} s in the profile, {used:.2f} s of the process, start and symbols included")
 
 
 def case_default_payload(t):
