@@ -1,4 +1,3 @@
-# not: asan tsan
 """What the profiler is linked with, and what a stripped program keeps."""
 import subprocess
 
@@ -7,6 +6,7 @@ from morseltest import need
 
 def case_no_second_unwinder(t):
     """Neither gperftools nor libunwind is linked in: they would take over SIGPROF, and libgcc's unwinder, in every process."""
+    # not: asan tsan
     need("ldd")
     linked = subprocess.run(["ldd", t.binary], capture_output=True, text=True, check=True).stdout
     t.check("libc.so" in linked, "ldd says something")
@@ -16,6 +16,7 @@ def case_no_second_unwinder(t):
 
 def case_stripped_keeps_lines(t):
     """A stripped program still has its debug information, in a section of its own, for the profiles it makes of itself."""
+    # not: asan tsan
     need("strip", "readelf")
     stripped = t.path("stripped")
     subprocess.run(["strip", "-o", stripped, t.binary], check=True)
