@@ -61,6 +61,7 @@ class Recording:
         time.sleep(0.4 * t.slow)  # it has begun by then; a read of before would only be missing
 
     def stop(self):
+        time.sleep(0.2 * self.t.slow)  # a request that brought what was read may bring more; it counts when it is over
         self.p.send_signal(2)
         err = self.p.communicate(timeout=60)[1]
         self.t.equal((self.p.returncode, err), (0, b""), "the recorder's end")
@@ -265,7 +266,6 @@ def case_no_secrets(t):
         with t.mounted(faults.ref(), "--prefetch", "none") as m:
             rec = Recording(t, m, TRACE | ACCESS, "chrome")
             t.equal(m.read("data/f007"), files["data/f007"], "through a link")
-            time.sleep(0.5 * t.slow)  # the request that brought it brings more, and counts when it is over
             rec.stop()
             found += [rec.path(name) for name in os.listdir(rec.out)]
             with open(rec.path("trace.json"), encoding="utf-8") as f:
