@@ -63,6 +63,9 @@ def case_example(t):
     t.equal(t.run(program, f"oci:{lay.path}", "/", env=env).text.split()[1::2], ["etc", "greeting"], "a directory")
     r = t.run(program, f"oci:{lay.path}", "missing", env=env, rc=3)
     t.contains(r.err_text, "missing: no such file")
+    t.run("sh", "-c", 'exec "$@" >/dev/full', "sh", program, f"oci:{lay.path}", "greeting", env=env, rc=1)
+    with open(f"{ROOT}/contrib/examples/peek.c", encoding="ascii") as f:
+        t.check(len(f.readlines()) <= 40, "an example of more than 40 lines")
 
 
 def case_cplusplus(t):
