@@ -79,7 +79,10 @@ void layer_close(struct layer *l);
 DEFINE_CLEANUP(struct layer *, layer_close)
 /* Chunks, spans, windows and header; entries and heap are NULL here. */
 const struct layer_index *layer_tables(const struct layer *l);
-/* Maps entries too, for the merge. Unmapped by layer_unload_entries() or layer_close(). */
+/* -E2BIG: the layer has more than this many. */
+int layer_check_entries(const struct layer *l, uint64_t max_entries, struct error *err);
+/* Checks that and maps entries too, for the merge. Unmapped by layer_unload_entries() or
+ * layer_close(). */
 int layer_load_entries(struct layer *l, uint64_t max_entries, struct layer_index *ret,
 		       struct error *err);
 void layer_unload_entries(struct layer *l);

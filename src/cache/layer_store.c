@@ -97,22 +97,28 @@ int layer_windows_check(struct layer *l)
 	return state == 1 ? 0 : -EBADMSG;
 }
 
+int layer_check_entries(const struct layer *l, uint64_t max_entries, struct error *err)
+{
+	uint64_t n = l->index.header.n_entries;
+	char name[DIGEST_TEXT_MAX];
+
+	if (n <= max_entries)
+		return 0;
+	digest_format(&l->meta.blob, name);
+	return error_set(err, -E2BIG,
+			 "layer %s: it has %llu entries, the limit is %llu (--max-entries)", name,
+			 (unsigned long long)n, (unsigned long long)max_entries);
+}
+
 int layer_load_entries(struct layer *l, uint64_t max_entries, struct layer_index *ret,
 		       struct error *err)
 {
 	struct layer_index ix = l->index;
 	const void *entries;
-	int r = 0;
+	int r = layer_check_entries(l, max_entries, err);
 
-	if (ix.header.n_entries > max_entries) {
-		char name[DIGEST_TEXT_MAX];
-
-		digest_format(&l->meta.blob, name);
-		return error_set(err, -E2BIG,
-				 "layer %s: it has %llu entries, the limit is %llu (--max-entries)",
-				 name, (unsigned long long)ix.header.n_entries,
-				 (unsigned long long)max_entries);
-	}
+	if (r < 0)
+		return r;
 	if (l->dir_fd >= 0) {
 		r = table_open(l, TABLE_ENTRIES, &entries);
 		if (r >= 0 && !table_is_whole(l, TABLE_ENTRIES, entries))

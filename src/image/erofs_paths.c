@@ -20,8 +20,9 @@ struct erofs_paths {
 
 struct walk {
 	const struct erofs *fs;
-	struct erofs_paths *p;
+	struct erofs_paths *p; /* NULL: names are counted only */
 	char path[PATH_MAX];
+	uint64_t names;
 	uint64_t entries_left; /* no image holds more: a directory in itself ends there */
 };
 
@@ -41,7 +42,7 @@ static struct found *find(const struct erofs_paths *p, uint64_t nid)
 
 static int note(struct walk *w, uint64_t nid)
 {
-	struct found *f = find(w->p, nid);
+	struct found *f = w->p ? find(w->p, nid) : NULL;
 
 	if (!f || f->path)
 		return 0;
@@ -72,11 +73,20 @@ static int walk_dir(struct walk *w, uint64_t nid, size_t len, unsigned depth)
 		w->path[len] = '/';
 		memcpy(w->path + len + 1, d.name, d.name_len);
 		w->path[len + 1 + d.name_len] = 0;
+		w->names++;
 		r = note(w, d.nid);
 		if (r >= 0 && d.type == TYPE_DIRECTORY)
 			r = walk_dir(w, d.nid, len + 1 + d.name_len, depth + 1);
 	}
 	return r;
+}
+
+uint64_t erofs_count_names(const struct erofs *fs)
+{
+	struct walk w = {.fs = fs, .entries_left = fs->len / DIRENT_BYTES};
+
+	walk_dir(&w, fs->root_nid, 0, 0);
+	return w.names;
 }
 
 int erofs_paths_new(const struct erofs *fs, const uint64_t *nids, size_t n,

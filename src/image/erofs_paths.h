@@ -19,4 +19,7 @@ DEFINE_CLEANUP(struct erofs_paths *, erofs_paths_free)
 /* "/usr/bin/env", the root is "/"; NULL: it was not found, or not asked for. */
 const char *erofs_paths_get(const struct erofs_paths *p, uint64_t nid);
 
+/* How many names there are, hard links one by one, without the root, "." and "..". */
+uint64_t erofs_count_names(const struct erofs *fs);
+
 #endif

@@ -309,6 +309,14 @@ static void merge_fini(struct merge *m)
 	buf_fini(&m->splice);
 }
 
+int tree_check_names(uint64_t names, uint64_t max_entries, struct error *err)
+{
+	if (names <= max_entries)
+		return 0;
+	return error_set(err, -E2BIG, "the image has %llu files, the limit is %llu (--max-entries)",
+			 (unsigned long long)names, (unsigned long long)max_entries);
+}
+
 int tree_merge(const struct layer_index *layers, uint32_t n_layers, uint64_t max_entries,
 	       struct tree **ret, struct error *err)
 {
@@ -329,10 +337,8 @@ int tree_merge(const struct layer_index *layers, uint32_t n_layers, uint64_t max
 	r = tree_finish(t, m.n_built);
 	if (r < 0)
 		return r;
-	if (t->n_nodes - 1 > max_entries)
-		return error_set(
-			err, -E2BIG, "the image has %llu files, the limit is %llu (--max-entries)",
-			(unsigned long long)t->n_nodes - 1, (unsigned long long)max_entries);
-	*ret = steal_ptr(t);
-	return 0;
+	r = tree_check_names(t->n_nodes - 1, max_entries, err);
+	if (r >= 0)
+		*ret = steal_ptr(t);
+	return r;
 }

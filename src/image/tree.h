@@ -62,6 +62,9 @@ struct tree {
  * or -ENOMEM. */
 int tree_merge(const struct layer_index *layers, uint32_t n_layers, uint64_t max_entries,
 	       struct tree **ret, struct error *err);
+/* -E2BIG when a tree of so many names, without the root, is over the limit: for one merged before.
+ */
+int tree_check_names(uint64_t names, uint64_t max_entries, struct error *err);
 void tree_free(struct tree *t);
 DEFINE_CLEANUP(struct tree *, tree_free)
 

@@ -6,6 +6,7 @@
  */
 #include "lib/image.h"
 
+#include "image/erofs_paths.h"
 #include "image/erofs_write.h"
 #include "image/tree.h"
 #include "prof/op.h"
@@ -86,6 +87,22 @@ static int image_merge(struct morsel_image *img, const struct digest *key, struc
 	return erofs_write(tree, &params, ret, err);
 }
 
+/* Refuses what the merge of these layers would. Every name is the only one of its file or a hard
+ * link, which is an entry of a layer: names are counted only where the limit may be met. */
+static int image_check_entries(struct morsel_image *img, struct error *err)
+{
+	uint64_t max = context_max_entries(img->m), n = img->fs.inode_count - 1;
+
+	for (uint32_t i = 0; i < img->rv.manifest->n_layers; i++) {
+		int r = layer_check_entries(img->layers[i].layer, max, err);
+
+		if (r < 0)
+			return r;
+		n += layer_tables(img->layers[i].layer)->header.n_entries;
+	}
+	return n > max ? tree_check_names(erofs_count_names(&img->fs), max, err) : 0;
+}
+
 static int image_map_open(struct morsel_image *img, struct error *err)
 {
 	_cleanup_(buf_fini) struct buf bytes = BUF_INIT;
@@ -99,7 +116,7 @@ static int image_map_open(struct morsel_image *img, struct error *err)
 	if (!r) {
 		r = erofs_open(img->map.bytes, img->map.len, &img->fs, &damage);
 		if (!r && img->fs.n_devices == img->rv.manifest->n_layers)
-			return 0;
+			return image_check_entries(img, err);
 		image_map_fini(&img->map); /* damaged on disk: made again below */
 	}
 	r = image_merge(img, &img->key, &bytes, err);

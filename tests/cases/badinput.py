@@ -250,9 +250,26 @@ def case_entry_limit(t):
     t.morsel("ls", "--max-entries", "10", "--cache-dir", t.path("cache-10"), ref)
     t.refused(7, "ls", "--max-entries", "9", ref, says=["9", "--max-entries"])
     t.refused(7, "mount", "--max-entries", "9", ref, t.mnt, says="--max-entries")
-    for known in glob.glob(t.path("cache-10/images/sha256/*")):
-        shutil.rmtree(known)
-    t.refused(7, "ls", "--max-entries", "8", "--cache-dir", t.path("cache-10"), ref, says=["layer sha256:", "--max-entries"])
+    cached = ("--cache-dir", t.path("cache-10"), ref)
+    for limit, words in ((8, "layer sha256:"), (9, "the image has 10 files, the limit is 9")):
+        lines = {t.refused(7, "ls", "--max-entries", str(limit), *cached, says=[words, "--max-entries"])}
+        t.refused(7, "mount", "--max-entries", str(limit), *cached, t.mnt, says=words)
+        for known in glob.glob(t.path("cache-10/images/sha256/*")):
+            shutil.rmtree(known)
+        lines.add(t.refused(7, "ls", "--max-entries", str(limit), *cached, says=words))
+        t.equal(len(lines), 1, "errors of a merged image and of one that is not")
+        t.morsel("ls", "--max-entries", "10", *cached)
+
+
+def case_entry_limit_of_links(t):
+    """Each name of a hard link counts, also of an image that was merged before."""
+    tar = Tar().file("a/b/f", b"x")
+    for i in range(7):
+        tar.hardlink(f"l{i}", "a/b/f")
+    ref = image(t, layer(tar))
+    t.morsel("ls", "--max-entries", "10", ref)
+    t.refused(7, "ls", "--max-entries", "9", ref, says="the image has 10 files")
+    t.morsel("ls", "--max-entries", "10", ref)
 
 
 def case_entry_bomb(t):

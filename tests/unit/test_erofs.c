@@ -261,6 +261,7 @@ static void paths_of_inodes(void **state)
 		assert_string_equal(erofs_paths_get(found, nids[i]), paths[i]);
 	assert_null(erofs_paths_get(found, UINT64_MAX));
 	assert_null(erofs_paths_get(found, nid_of(&fs, "not-asked-for")));
+	assert_int_equal(erofs_count_names(&fs), 8);
 	erofs_paths_free(found);
 	buf_fini(&bytes);
 	image_fini(&m);
