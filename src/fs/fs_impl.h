@@ -44,6 +44,8 @@ extern const struct fuse_lowlevel_ops fs_device_ops; /* devices.c: below a kerne
 /* session.c. Makes a session that was taken over the successor of the one before, which needs to be
  * dead: > 0, it answers; 0: there is nothing to take over. */
 int fs_session_resume(struct fs *f, struct error *err);
+/* Opens the control socket, or goes on with the one that was handed over. */
+int fs_session_control(struct fs *f, struct error *err);
 /* A request that is the kernel's INIT is kept for a successor; true: it has been answered. */
 bool fs_session_init_seen(struct fs *f, const struct fuse_buf *buf);
 /* Has the kernel mount the image, while other threads serve its devices. -ENOTSUP: it can't. */

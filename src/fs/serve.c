@@ -276,8 +276,8 @@ int fs_serve(struct fs *f, void (*ready)(void *userdata), void *userdata, struct
 	if (r >= 0)
 		r = fs_session_resume(f, err);
 	if (r > 0) {
-		ready_call(f);
-		r = 0;
+		ready_call(f); /* first: whom the socket answers may count on us */
+		r = fs_session_control(f, err);
 	}
 	if (r >= 0)
 		r = threads_run(&s, n > THREADS_MAX ? THREADS_MAX : n, signal_fd, err);

@@ -205,7 +205,7 @@ static int handover_mounted(struct fs *f, int fuse_fd, struct error *err)
 	return r < 0 ? error_set_errno(err, r, "can't reach the supervisor") : 0;
 }
 
-static int control_open(struct fs *f, struct error *err)
+int fs_session_control(struct fs *f, struct error *err)
 {
 	struct morsel_handover *h = f->p.handover;
 	struct control_socket s = {.fd = -1};
@@ -284,7 +284,7 @@ int fs_session_attach(struct fs *f, struct error *err)
 	f->devices_dir = -1;
 	if (r >= 0)
 		r = handover_mounted(f, -1, err);
-	return r < 0 ? r : control_open(f, err);
+	return r < 0 ? r : fs_session_control(f, err);
 }
 
 static int fs_prepare(struct fs *f, const struct fs_params *p, struct error *err)
@@ -319,8 +319,8 @@ int fs_mount(const struct fs_params *p, struct fs **ret, struct error *err)
 	r = fd < 0 ? 0 : session_open(f, fd);
 	if (r < 0)
 		return error_set(err, r, "can't set up a FUSE session");
-	if (f->mounted) /* else the kernel's mount is still to come */
-		r = control_open(f, err);
+	if (f->mounted && !f->taken_over) /* else it is still to come, or to be served again */
+		r = fs_session_control(f, err);
 	if (r < 0)
 		return r;
 	*ret = steal_ptr(f);
