@@ -331,6 +331,27 @@ MORSEL_API int morsel_pull(struct morsel *m, const char *ref, const char *dir,
 			   const struct morsel_pull_options *o, char **ret_json,
 			   struct morsel_error *err);
 
+/**
+ * Copies files and trees of an image as cp -a does: into dest when that is a directory, else the
+ * only path becomes dest. With all that morsel_pull() writes; what dest holds stays, but for files
+ * that the image has too, which are replaced, and directories, which get the image's attributes. A
+ * symlink there is replaced or refused, never followed (dest itself may be one).
+ *
+ * Everything is made and verified in a directory of its own before the first name changes.
+ *
+ * @param paths     n of them, n >= 1, as for morsel_image_stat(): symlinks are followed. Each
+ * becomes its last component in dest; the root, and what ends in "/.", stands for what it holds,
+ * and must be the only path
+ * @param dest      a directory, or a new name in one
+ * @param ret_json  as for morsel_pull()
+ * @return 0; -EINVAL: dest is not the directory that several paths need, or two of them have one
+ *         name; -ENOENT; -EISDIR, -ENOTDIR: a directory is where a file must be, or the other way
+ *         round; -EXDEV: another filesystem is mounted where a directory must be; what
+ *         morsel_image_open() returns; -EBADMSG, -ECANCELED, -ENOSPC and other errnos
+ */
+MORSEL_API int morsel_copy(struct morsel *m, const char *ref, const char *const *paths, size_t n,
+			   const char *dest, char **ret_json, struct morsel_error *err);
+
 #define MORSEL_ALL_PLATFORMS 1u /**< of an index: all of it, not one platform's image */
 
 /**

@@ -15,6 +15,7 @@
 #ifndef MORSEL_CLI_H
 #define MORSEL_CLI_H
 
+#include <jansson.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -204,6 +205,9 @@ int usage_error(const struct cli *c, const char *fmt, ...) __attribute__((format
 void format_size(uint64_t bytes, char out[static 16]); /* "1.5G" */
 /* Writes a file name so that it can't draw on a terminal. */
 void print_name(const char *name, FILE *f);
+/* One line of what this user could not make, by the report of a pull or copy. kinds: of its
+ * "left_out", which are said, NULL-terminated. */
+void warn_left_out(const json_t *report, const char *const *kinds);
 /* Flushes stdout: 0, or 1 after having said that it can't be written. */
 int output_finish(void);
 

@@ -13,40 +13,6 @@ static uint64_t number_of(const json_t *o, const char *key)
 	return (uint64_t)json_integer_value(json_object_get(o, key));
 }
 
-/* "3 devices (dev/null, dev/zero, ...)" */
-static void left_out_show(const json_t *left, const char *kind, const char **sep)
-{
-	const json_t *one = json_object_get(left, kind), *name;
-	uint64_t n = number_of(one, "count");
-	size_t i;
-
-	if (!n)
-		return;
-	fprintf(stderr, "%s%" PRIu64 " %.*s%s (", *sep, n, (int)strlen(kind) - 1, kind,
-		n == 1 ? "" : "s");
-	json_array_foreach (json_object_get(one, "names"), i, name) {
-		if (i == 4)
-			break;
-		fputs(i ? ", " : "", stderr);
-		print_name(json_string_value(name), stderr);
-	}
-	fputs(n > 4 ? ", ...)" : ")", stderr);
-	*sep = ", ";
-}
-
-/* One line of what this user could not make. */
-static void warn_left_out(const json_t *left)
-{
-	const char *sep = "morsel: warning: left out, they need more privileges: ";
-	const char *begin = sep;
-
-	left_out_show(left, "owners", &sep);
-	left_out_show(left, "devices", &sep);
-	left_out_show(left, "xattrs", &sep);
-	if (sep != begin)
-		putc('\n', stderr);
-}
-
 static void show(const json_t *o)
 {
 	const char *layout = json_string_value(json_object_get(o, "layout"));
@@ -80,7 +46,7 @@ static int result_show(struct cli *c, const char *json)
 		return 1;
 	}
 	if (!c->quiet)
-		warn_left_out(json_object_get(o, "left_out"));
+		warn_left_out(o, (const char *[]){"owners", "devices", "xattrs", NULL});
 	if (c->json)
 		puts(json);
 	else if (c->quiet)

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -49,6 +50,42 @@ void print_name(const char *name, FILE *f)
 		else
 			putc(*p, f);
 	}
+}
+
+/* "3 devices (dev/null, dev/zero, ...)" */
+static void left_out_show(const json_t *one, const char *kind, const char *sep)
+{
+	uint64_t n = (uint64_t)json_integer_value(json_object_get(one, "count"));
+	const json_t *name;
+	size_t i;
+
+	fprintf(stderr, "%s%" PRIu64 " %.*s%s (", sep, n, (int)strlen(kind) - 1, kind,
+		n == 1 ? "" : "s");
+	json_array_foreach (json_object_get(one, "names"), i, name) {
+		if (i == 4)
+			break;
+		fputs(i ? ", " : "", stderr);
+		print_name(json_string_value(name), stderr);
+	}
+	fputs(n > 4 ? ", ...)" : ")", stderr);
+}
+
+void warn_left_out(const json_t *report, const char *const *kinds)
+{
+	const json_t *left = json_object_get(report, "left_out");
+	const char *sep = "morsel: warning: left out, they need more privileges: ";
+	bool some = false;
+
+	for (; *kinds; kinds++) {
+		const json_t *one = json_object_get(left, *kinds);
+
+		if (!json_integer_value(json_object_get(one, "count")))
+			continue;
+		left_out_show(one, *kinds, some ? ", " : sep);
+		some = true;
+	}
+	if (some)
+		putc('\n', stderr);
 }
 
 int output_finish(void)

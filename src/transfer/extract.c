@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Threads take directories from a stack, deepest first, so that few of them are half made at a
- * time and their files are read in about the order in which layers have them. One thread makes
- * all that is in a directory: the kernel locks it anyhow. Hardlinks come when all files are there,
- * attributes of directories when nothing will be made in them any more.
+ * time and their files are read in about the order in which layers have them. Small files of one
+ * directory are made by one thread, as the kernel locks it anyhow; where contents are large, or far
+ * away, others go on with the rest. Hardlinks come when all files are there, attributes of
+ * directories when nothing will be made in them any more.
  */
 #include "transfer/extract_impl.h"
 
@@ -14,6 +15,8 @@
 
 #define THREADS_LOCAL_MIN 4u
 #define THREADS_REMOTE 16u /* the contents are far away: more requests under way */
+#define BATCH_LOCAL_BYTES ((uint64_t)4 << 20)
+#define BATCH_REMOTE_BYTES ((uint64_t)64 << 10)
 #define PROGRESS_NS (100 * NS_PER_MS)
 
 /* ---- failing ---- */
@@ -77,16 +80,16 @@ void extract_result_fini(struct extract_result *r)
 
 /* ---- one directory ---- */
 
-static void todo_push(struct extract *x, uint32_t node)
+static void todo_push(struct extract *x, uint32_t dir, uint32_t from)
 {
 	pthread_mutex_lock(&x->lock);
-	x->todo[x->n_todo++] = node;
+	x->todo[x->n_todo++] = (struct extract_todo){dir, from};
 	pthread_cond_signal(&x->changed);
 	pthread_mutex_unlock(&x->lock);
 }
 
 /* Blocks while there may be more. false: there is none, or something failed. */
-static bool todo_pop(struct extract *x, uint32_t *ret)
+static bool todo_pop(struct extract *x, struct extract_todo *ret)
 {
 	bool some;
 
@@ -117,32 +120,53 @@ static int subdirectories_make(struct extract *x, const struct plan_node *dir, i
 		if (mkdirat(fd, name, 0700) < 0)
 			return extract_fail_at(x, -errno, i, "can't make the directory");
 		if (node->n_children)
-			todo_push(x, i);
+			todo_push(x, i, 0);
 	}
 	return 0;
 }
 
-static int directory_fill(struct extract_worker *w, uint32_t i)
+/* What is neither a directory nor another name of a file that is made elsewhere. */
+static bool is_file(const struct plan *p, uint32_t i)
+{
+	return p->nodes[i].kept && !p->nodes[i].is_dir && p->nodes[i].first == i;
+}
+
+/* The child before which this thread stops. */
+static uint32_t batch_end(const struct extract *x, const struct plan_node *dir, uint32_t from)
+{
+	struct erofs_inode ino;
+	uint64_t bytes = 0;
+
+	for (; from < dir->n_children && bytes < x->batch_bytes; from++)
+		if (is_file(&x->plan, dir->children + from) &&
+		    !erofs_inode_get(x->o->fs, x->plan.nodes[dir->children + from].nid, &ino) &&
+		    S_ISREG(ino.mode))
+			bytes += ino.size;
+	return from;
+}
+
+static int directory_fill(struct extract_worker *w, struct extract_todo todo)
 {
 	struct extract *x = w->x;
-	const struct plan_node *dir = &x->plan.nodes[i];
+	const struct plan_node *dir = &x->plan.nodes[todo.dir];
+	uint32_t end = batch_end(x, dir, todo.from);
 	char path[PATH_LEN_MAX + 1];
 	_cleanup_(closep) int fd = -1;
 	int r;
 
-	plan_path(&x->plan, i, path);
+	plan_path(&x->plan, todo.dir, path);
 	fd = beneath_open(x->root_fd, path, O_PATH);
 	if (fd < 0)
-		return extract_fail_at(x, fd, i, "can't open the directory");
-	r = subdirectories_make(x, dir, fd);
-	for (uint32_t k = 0; k < dir->n_children && r >= 0; k++) {
-		const struct plan_node *node = &x->plan.nodes[dir->children + k];
-
-		if (!node->kept || node->is_dir || node->first != dir->children + k)
+		return extract_fail_at(x, fd, todo.dir, "can't open the directory");
+	r = todo.from ? 0 : subdirectories_make(x, dir, fd);
+	if (r >= 0 && end < dir->n_children)
+		todo_push(x, todo.dir, end);
+	for (uint32_t i = dir->children + todo.from; i < dir->children + end && r >= 0; i++) {
+		if (!is_file(&x->plan, i))
 			continue;
 		r = extract_stopped(x);
 		if (r >= 0)
-			r = extract_node_make(w, dir->children + k, fd);
+			r = extract_node_make(w, i, fd);
 	}
 	return r;
 }
@@ -177,12 +201,12 @@ static void *worker_main(void *arg)
 {
 	struct extract *x = arg;
 	struct extract_worker w;
-	uint32_t dir;
+	struct extract_todo todo;
 
 	if (worker_init(&w, x) < 0)
 		extract_fail_at(x, -ENOMEM, 0, "can't start a thread");
-	while (todo_pop(x, &dir))
-		directory_fill(&w, dir);
+	while (todo_pop(x, &todo))
+		directory_fill(&w, todo);
 	worker_fini(&w);
 	thread_ends(x);
 	return NULL;
@@ -217,24 +241,30 @@ static void threads_wait(struct extract *x)
 	pthread_mutex_unlock(&x->lock);
 }
 
-static unsigned threads_wanted(const struct extract *x)
+static bool is_local(const struct extract *x)
+{
+	for (uint32_t i = 0; i < x->o->n_layers; i++)
+		if (!layer_is_complete(x->o->layers[i]))
+			return false;
+	return true;
+}
+
+static unsigned local_threads(void)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	bool local = true;
 
-	for (uint32_t i = 0; i < x->o->n_layers; i++)
-		local &= layer_is_complete(x->o->layers[i]);
-	return !local ? THREADS_REMOTE
-		      : (unsigned)max_u64(THREADS_LOCAL_MIN,
-					  min_u64(cpus > 0 ? (uint64_t)cpus : 1, THREADS_REMOTE));
+	return (unsigned)max_u64(THREADS_LOCAL_MIN,
+				 min_u64(cpus > 0 ? (uint64_t)cpus : 1, THREADS_REMOTE));
 }
 
 static int files_make(struct extract *x)
 {
 	pthread_t threads[THREADS_REMOTE];
-	unsigned want = threads_wanted(x), n = 0;
+	bool local = is_local(x);
+	unsigned want = local ? local_threads() : THREADS_REMOTE, n = 0;
 
-	x->todo[x->n_todo++] = 0;
+	x->batch_bytes = local ? BATCH_LOCAL_BYTES : BATCH_REMOTE_BYTES;
+	x->todo[x->n_todo++] = (struct extract_todo){0, 0};
 	x->busy = x->running = want; /* todo_pop() gives each one back first */
 	while (n < want && thread_start(&threads[n], "morsel-extract", worker_main, x) >= 0)
 		n++;
@@ -306,7 +336,7 @@ static int directories_finish(struct extract *x, int root_fd)
 		char path[PATH_LEN_MAX + 1];
 		int fd;
 
-		if (!x->plan.nodes[i].kept || !x->plan.nodes[i].is_dir)
+		if (!x->plan.nodes[i].kept || !x->plan.nodes[i].is_dir || x->plan.nodes[i].absent)
 			continue;
 		plan_path(&x->plan, i, path);
 		fd = beneath_open(root_fd, path, O_RDONLY);
@@ -383,7 +413,7 @@ int extract_run(const struct extract_options *o, const char *dest, struct extrac
 	if (r < 0)
 		return r;
 	x.todo = malloc(((size_t)x.plan.n + 1) * sizeof(*x.todo));
-	r = x.todo ? place_open(&pl, dest, o->overwrite, o->seam, err) : -ENOMEM;
+	r = x.todo ? place_open(&pl, dest, o, err) : -ENOMEM;
 	if (r >= 0)
 		r = place_check_merge(&pl, &x.plan, err);
 	if (r >= 0) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An image's merged tree as files on a disk.
+ * An image's merged tree, or parts of it, as files on a disk: for pull, which makes a directory,
+ * and for cp, which adds to one.
  *
  *   extract_plan.c  which names: the index walked once, patterns applied, hardlinks grouped
  *   extract.c       the work: threads that each take a directory and make what is in it
@@ -44,6 +45,12 @@ struct extract_progress {
 	uint64_t files_done, files_total;
 };
 
+/* What is made. */
+struct extract_root {
+	uint64_t nid;
+	const char *name; /* in the destination; "": a directory that becomes the destination */
+};
+
 struct extract_options {
 	const struct seam *seam;
 	const struct erofs *fs;
@@ -52,11 +59,15 @@ struct extract_options {
 	 * the work when everything is wanted: in the blob's order that takes few requests. */
 	struct layer *const *layers; /* n_layers, as the reader has them */
 	uint32_t n_layers;
-	uint64_t root_nid; /* the directory that becomes the destination */
-	const char
-		*root_path; /* its path in the image, "" or "a/b": patterns are matched with it */
+	const struct extract_root *roots; /* one without a name, or some with different names */
+	uint32_t n_roots;
+	/* The first one's path in the image, "" or "a/b": patterns are matched with it. */
+	const char *root_path;
 	const struct ignore_list *include, *exclude; /* NULL = everything, nothing */
 	bool overwrite;				     /* the destination may hold something */
+	/* -1; else a directory that is added to, whatever it holds, borrowed. What is there keeps
+	 * its kind then: a directory is no file's place, nor the other way round. */
+	int dest_fd;
 	const atomic_bool *cancel;
 	/* From the calling thread about ten times a second; != 0: give up. May be NULL. */
 	int (*progress)(void *userdata, const struct extract_progress *p);
@@ -67,8 +78,9 @@ struct extract_options {
  * and may not be overwritten; -ENOTDIR; -ENOENT: no directory to make it in. */
 int extract_check(const char *dest, bool overwrite, struct error *err);
 
-/* Makes the tree. Nothing is left of it after an error, but for what had been merged into an
- * existing directory when the merge itself failed. *ret is for extract_result_fini(), also then.
+/* Makes the tree. dest: its path, for messages only where there is a dest_fd. Nothing is left after
+ * an error, but for what had been merged into an existing directory when the merge itself failed.
+ * *ret is for extract_result_fini(), also then.
  * -ENOENT: no name matches; -ECANCELED; -EBADMSG; -ENOSPC and other errnos of the destination. */
 int extract_run(const struct extract_options *o, const char *dest, struct extract_result *ret,
 		struct error *err);

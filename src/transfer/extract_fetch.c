@@ -41,7 +41,8 @@ static void *fetch_main(void *arg)
 
 void extract_fetch_start(struct extract *x)
 {
-	bool all = !x->o->include && !x->o->exclude && x->o->root_nid == x->o->fs->root_nid;
+	bool all = !x->o->include && !x->o->exclude && !*x->o->roots[0].name &&
+		   x->o->roots[0].nid == x->o->fs->root_nid;
 
 	for (; all && x->n_fetchers < FETCH_THREADS && x->n_fetchers < x->o->n_layers;
 	     x->n_fetchers++) {

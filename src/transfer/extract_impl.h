@@ -21,7 +21,7 @@ struct plan_node {
 	bool is_dir;
 	bool wanted; /* by the patterns */
 	bool kept;   /* wanted, or a parent of what is */
-	bool absent; /* could not be made here: a device, or a link to one */
+	bool absent; /* not made: a device that can't be, a link to one; a root that is given */
 	bool merged; /* a directory that was there before (place.c) */
 	uint32_t parent;
 	uint32_t first; /* of the names that are one inode: the one made; itself else */
@@ -52,23 +52,30 @@ struct place {
 	int dest_fd;   /* what is there already, O_PATH; -1 */
 	bool inside;   /* built in dest, not beside it */
 	bool merge;    /* filled entry by entry, not by one rename */
+	bool keep;     /* what is there keeps its kind: see extract_options.dest_fd */
 	char temp[64]; /* name of the directory being built, "" = none */
 	int fd;	       /* that directory */
 };
 #define PLACE_INIT(path) ((struct place){.dest = (path), .parent_fd = -1, .dest_fd = -1, .fd = -1})
 
 /* Makes the directory to build in. */
-int place_open(struct place *pl, const char *dest, bool overwrite, const struct seam *s,
+int place_open(struct place *pl, const char *dest, const struct extract_options *o,
 	       struct error *err);
 /* Removes what was built, or is left of it, unless it has got its name. */
 void place_clear(struct place *pl);
 void place_fini(struct place *pl); /* with place_clear() */
-/* Whether what is there leaves room for the plan. -EPERM: a directory is where a file must be. */
+/* Whether what is there leaves room for the plan. -EPERM, -EISDIR, -ENOTDIR: something else is in
+ * the way of a file or directory. */
 int place_check_merge(struct place *pl, struct plan *p, struct error *err);
 /* Gives the tree its name. Unless it is merged, directories must have their attributes before. */
 int place_commit(struct place *pl, struct plan *p, struct error *err);
 
 /* ---- the work ---- */
+
+struct extract_todo {
+	uint32_t dir;  /* whose entries are to be made, */
+	uint32_t from; /* from this child on */
+};
 
 struct extract {
 	const struct extract_options *o;
@@ -77,6 +84,7 @@ struct extract {
 	int root_fd; /* of the directory being built */
 	uid_t uid;   /* what new files get */
 	gid_t gid;
+	uint64_t batch_bytes; /* of contents, after which other threads go on with a directory */
 	atomic_bool stop;
 	atomic_bool no_clone; /* it did not work here */
 	_Atomic uint64_t done_bytes, cloned_bytes, files_done;
@@ -85,7 +93,7 @@ struct extract {
 	atomic_bool no_fetch; /* everything is written */
 	pthread_mutex_t lock; /* for what follows */
 	pthread_cond_t changed;
-	uint32_t *todo; /* directories whose entries are to be made; the last one next */
+	struct extract_todo *todo; /* the last one next; a directory is here once at most */
 	uint32_t n_todo;
 	unsigned busy, running; /* threads that may add to todo; that have not ended */
 	int result;		/* of the first failure */

@@ -73,7 +73,7 @@ static int node_add(struct plan *p, const struct plan_node *node, struct error *
 		p->nodes = more;
 		p->cap = cap;
 	}
-	if (p->n > p->o->fs->len / DIRENT_BYTES)
+	if (p->n > p->o->n_roots * (p->o->fs->len / DIRENT_BYTES + 1))
 		return index_damaged(err); /* more names than its bytes can hold: a loop */
 	p->nodes[p->n] = *node;
 	p->nodes[p->n].first = p->n;
@@ -205,15 +205,42 @@ static int links_group(struct plan *p, struct error *err)
 	return 0;
 }
 
+/* Below a destination that is not itself the image's. */
+static int named_add(struct plan *p, struct error *err)
+{
+	int r = 0;
+
+	p->nodes[0].absent = true;
+	p->nodes[0].children = p->n;
+	for (uint32_t i = 0; i < p->o->n_roots && r >= 0; i++) {
+		const struct extract_root *root = &p->o->roots[i];
+		struct plan_node node = {.nid = root->nid,
+					 .name = root->name,
+					 .name_len = (uint8_t)strlen(root->name),
+					 .wanted = true};
+		struct erofs_inode ino;
+
+		if (erofs_inode_get(p->o->fs, root->nid, &ino) < 0)
+			return index_damaged(err);
+		node.is_dir = S_ISDIR(ino.mode);
+		r = node_add(p, &node, err);
+	}
+	p->nodes[0].n_children = p->n - p->nodes[0].children;
+	return r;
+}
+
 int plan_make(const struct extract_options *o, struct plan *ret, struct error *err)
 {
 	struct plan p = {.o = o};
-	struct plan_node root = {.nid = o->root_nid, .is_dir = true};
+	struct plan_node root = {.nid = o->roots[0].nid, .is_dir = true};
+	bool named = *o->roots[0].name;
 	int r;
 
 	root.wanted = !o->include || (*o->root_path && ignore_matches(o->include, o->root_path));
 	r = node_add(&p, &root, err);
-	for (uint32_t i = 0; i < p.n && r >= 0; i++)
+	if (r >= 0 && named)
+		r = named_add(&p, err);
+	for (uint32_t i = named; i < p.n && r >= 0; i++)
 		if (p.nodes[i].is_dir)
 			r = dir_walk(&p, i, err);
 	if (r >= 0) {

@@ -158,19 +158,26 @@ static int temp_open(struct place *pl)
 	return fchmod(pl->fd, 0700) < 0 ? -errno : 0; /* also no setgid bit */
 }
 
-int place_open(struct place *pl, const char *dest, bool overwrite, const struct seam *s,
+static int given_take(struct place *pl, int dest_fd, struct error *err)
+{
+	pl->inside = pl->merge = pl->keep = true;
+	pl->dest_fd = fcntl(dest_fd, F_DUPFD_CLOEXEC, 3);
+	return pl->dest_fd < 0 ? fail(pl, -errno, err, "can't open it") : 0;
+}
+
+int place_open(struct place *pl, const char *dest, const struct extract_options *o,
 	       struct error *err)
 {
 	int r;
 
 	*pl = PLACE_INIT(dest);
-	r = dest_open(pl, overwrite, err);
+	r = o->dest_fd >= 0 ? given_take(pl, o->dest_fd, err) : dest_open(pl, o->overwrite, err);
 	if (r < 0)
 		return r;
-	r = temp_make(pl, s);
+	r = temp_make(pl, o->seam);
 	if (pl->dest_fd >= 0 && !pl->inside && (r == -EACCES || r == -EPERM || r == -EROFS)) {
 		pl->inside = pl->merge = true;
-		r = temp_make(pl, s);
+		r = temp_make(pl, o->seam);
 	}
 	if (r >= 0)
 		r = temp_open(pl);
@@ -224,6 +231,19 @@ static int there_get(struct merging *mg, const char *path, const char **ret_name
 	return errno == ENOENT ? 1 : merge_fail(mg, -errno, path, "can't look at it");
 }
 
+static int check_kind(struct merging *mg, const struct plan_node *node, const char *path,
+		      mode_t there)
+{
+	if (node->is_dir && !S_ISDIR(there))
+		return error_set(mg->err, -ENOTDIR, "%.300s/%.300s: it exists, and is no directory",
+				 mg->pl->dest, path);
+	if (!node->is_dir && S_ISDIR(there))
+		return error_set(mg->err, -EISDIR,
+				 "%.300s/%.300s: a file can't replace the directory there",
+				 mg->pl->dest, path);
+	return 0;
+}
+
 static int check_one(struct merging *mg, struct plan_node *node, const char *path)
 {
 	const char *name;
@@ -231,12 +251,15 @@ static int check_one(struct merging *mg, struct plan_node *node, const char *pat
 	int fd, r = there_get(mg, path, &name, &st);
 
 	node->merged = !r && node->is_dir && S_ISDIR(st.st_mode);
+	if (!r && mg->pl->keep)
+		r = check_kind(mg, node, path, st.st_mode);
 	if (r || !S_ISDIR(st.st_mode))
 		return r < 0 ? r : 0;
 	if (st.st_dev != mg->dev)
 		return error_set(mg->err, -EXDEV,
-				 "%.300s/%.300s: another filesystem is mounted there", mg->pl->dest,
-				 path);
+				 "%.300s/%.300s: another filesystem is mounted there; what it is "
+				 "to hold must be copied there by itself",
+				 mg->pl->dest, path);
 	if (node->is_dir)
 		return 0;
 	fd = beneath_open(mg->to.fd, name, O_PATH);
@@ -283,6 +306,11 @@ static int move_one(struct merging *mg, struct plan_node *node, const char *path
 	node->merged = !r && node->is_dir && S_ISDIR(st.st_mode);
 	if (r < 0 || node->merged || node->absent)
 		return r < 0 ? r : 0;
+	if (!r && mg->pl->keep) { /* it came after the check */
+		r = check_kind(mg, node, path, st.st_mode);
+		if (r < 0)
+			return r;
+	}
 	if (beneath_parent(&mg->from, path, &name) < 0)
 		return merge_fail(mg, -EIO, path, "what was built is gone");
 	r = r ? move_new(mg, name) : move_over(mg, node, &st, name);

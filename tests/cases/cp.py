@@ -28,7 +28,7 @@ def simple(t, *more):
 
 
 def no_temps(t, path):
-    t.equal([n for _, d, f in os.walk(path) for n in d + f if n.startswith(".morsel-cp")], [], "temporary names left")
+    t.equal([n for _, d, f in os.walk(path) for n in d + f if n.startswith(".morsel")], [], "temporary names left")
 
 
 def case_whole_tree_as_root(t):
@@ -116,7 +116,42 @@ def case_refused(t):
         pass
     t.refused(1, "cp", ref, "a", t.path("d"), says="exists")
     t.refused(1, "cp", ref, "a/sub", t.path("d/a"), says=t.path("d/a") + ": it exists")
+    t.refused(1, "cp", ref, "s", "a", t.path("d"), says="exists")
+    t.check(not os.path.exists(t.path("d/s")), "copied although the other is refused")
+    for bad in ("absent/.", "absent/..", ""):
+        t.refused(2, "cp", ref, "a", f"{t.work}/{bad}" if bad else "", says="no such directory")
     no_temps(t, t.work)
+
+
+def case_mounts(t):
+    """A tree is copied onto one that is a mount; below one that holds a mount, all is refused before anything is done."""
+    t.need_root()
+    ref = simple(t)
+    os.makedirs(t.path("d/a"))
+    t.run("mount", "-t", "tmpfs", "-o", "size=1m", "none", t.path("d/a"))
+    try:
+        t.morsel("cp", ref, "a", t.path("d"))
+        t.equal(sorted(os.listdir(t.path("d/a"))), ["f", "hard", "rel", "sub"], "names")
+        t.refused(1, "cp", ref, "/", t.path("d"), says="d/a: another filesystem")
+        t.equal(os.listdir(t.path("d")), ["a"], "names beside it")
+    finally:
+        t.run("umount", t.path("d/a"))
+
+
+def case_only_its_own_directory(t):
+    """A user who may write the tree but not what it is in."""
+    t.need_root("changes to an ordinary user")
+    need("setpriv")
+    ref = simple(t)
+    os.makedirs(t.path("d/a"))
+    for d in ("d/a", "ucache"):
+        os.makedirs(t.path(d), exist_ok=True)
+        os.chown(t.path(d), 4711, 4711)
+    t.run("chmod", "-R", "a+rX", t.path("img"))
+    for d in (t.work, t.dir):
+        os.chmod(d, 0o755)
+    t.run("setpriv", "--reuid=4711", "--regid=4711", "--clear-groups", t.binary, "cp", "--cache-dir", t.path("ucache"), ref, "a", t.path("d"))
+    t.equal(sorted(os.listdir(t.path("d/a"))), ["f", "hard", "rel", "sub"], "names")
 
 
 def case_never_outside(t):
@@ -160,7 +195,7 @@ def case_sparse(t):
 
 
 def case_interrupted(t):
-    """130, no temporary names, and directories with their own modes."""
+    """130, nothing left, what was there untouched."""
     lay = Layout(t.path("img"))
     tar = Tar().dir("a", mode=0o750)
     for i in range(400):
@@ -170,16 +205,17 @@ def case_interrupted(t):
     t.morsel("ls", ref)
     os.mkdir(t.path("d"))
     for _ in range(20):
+        os.mkdir(t.path("d/a"), mode=0o711)
         p = t.popen(t.binary, "cp", ref, "a", t.path("d"), stderr=subprocess.PIPE)
         with contextlib.suppress(OSError):
-            wait_until("the first files", lambda: p.poll() is not None or
-                       any(n.startswith("f") for n in (os.listdir(t.path("d/a")) if os.path.isdir(t.path("d/a")) else [])), 20, 0.001)
+            wait_until("its directory", lambda: p.poll() is not None or
+                       any(n.startswith(".morsel") for n in os.listdir(t.path("d/a"))), 20, 0.001)
         p.send_signal(signal.SIGINT)
         err = p.communicate(timeout=20)[1].decode()
         no_temps(t, t.path("d"))
         if p.returncode == 130:
             t.equal(err, "morsel: interrupted\n", "stderr")
-            t.equal(stat.S_IMODE(os.stat(t.path("d/a")).st_mode), 0o750, "mode of the directory")
+            t.equal((os.listdir(t.path("d/a")), stat.S_IMODE(os.stat(t.path("d/a")).st_mode)), ([], 0o711), "the directory that was there")
             return
         t.run("rm", "-rf", t.path("d/a"))
     t.skip("this machine is too fast to be interrupted")
