@@ -173,71 +173,89 @@ int tar_xattr_add(struct tar_overrides *o, const char *name, size_t n, const voi
 	return r;
 }
 
+#define IS(name) (kn == sizeof(name) - 1 && !memcmp(key, name, sizeof(name) - 1))
+
+static int map_refuse(struct error *err)
+{
+	return error_set(err, -EBADMSG, "a sparse file's map is not possible");
+}
+
+/* A number and the comma after it, if any, off the front of a list. */
+static int list_take(const char **v, size_t *n, uint64_t *ret)
+{
+	const char *comma = memchr(*v, ',', *n);
+	size_t digits = comma ? (size_t)(comma - *v) : *n;
+	int r = parse_u64(*v, digits, ret);
+
+	digits += comma ? 1 : 0;
+	*v += digits;
+	*n -= digits;
+	return r;
+}
+
+/* Sparse 0.1: "offset,bytes,offset,bytes". */
+static int sparse_map(struct tar_overrides *o, const char *v, size_t n, struct error *err)
+{
+	o->has_sparse_map = true;
+	o->extents.len = 0;
+	while (n) {
+		uint64_t off, len;
+		int r;
+
+		if (list_take(&v, &n, &off) < 0 || list_take(&v, &n, &len) < 0)
+			return map_refuse(err);
+		r = tar_extent_add(&o->extents, off, len, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Sparse 0.0: a record for each offset, and one for each length, in turn. */
+static int sparse_pair(struct tar_overrides *o, bool is_offset, uint64_t v, struct error *err)
+{
+	if (o->sparse_pending_off == is_offset)
+		return map_refuse(err);
+	o->sparse_pending_off = is_offset;
+	if (!is_offset)
+		return tar_extent_add(&o->extents, o->sparse_off, v, err);
+	o->has_sparse_map = true;
+	o->sparse_off = v;
+	return 0;
+}
+
+static int sparse_number(struct tar_overrides *o, const char *key, size_t kn, uint64_t v,
+			 struct error *err)
+{
+	if (IS("offset") || IS("numbytes"))
+		return sparse_pair(o, IS("offset"), v, err);
+	if (IS("size") || IS("realsize")) {
+		o->has_sparse_size = true;
+		o->sparse_size = v;
+	} else if (IS("major") || IS("minor")) {
+		if (v > 1)
+			return error_set(err, -ENOTSUP, "sparse format%s %llu is not known",
+					 IS("minor") ? " minor" : "", (unsigned long long)v);
+		*(IS("major") ? &o->sparse_major : &o->sparse_minor) = (uint8_t)v;
+	}
+	return 0;
+}
+
 static int sparse_record(struct tar_overrides *o, const char *key, size_t kn, const char *v,
 			 size_t n, struct error *err)
 {
-	uint64_t num = 0, len;
-	bool is_num = !parse_u64(v, n, &num);
-	int r;
+	uint64_t number;
 
-	if (kn == 4 && !memcmp(key, "name", 4)) {
+	if (IS("name")) {
 		o->sparse_name.len = 0;
 		return buf_append(&o->sparse_name, v, n);
 	}
-	if (kn == 3 && !memcmp(key, "map", 3)) {
-		o->has_sparse_map = true;
-		o->extents.len = 0;
-		while (n) {
-			const char *comma = memchr(v, ',', n), *next;
-			size_t a = comma ? (size_t)(comma - v) : n, b;
-
-			if (!comma || parse_u64(v, a, &num) < 0)
-				return error_set(err, -EBADMSG,
-						 "a sparse file's map is not possible");
-			next = comma + 1;
-			n -= a + 1;
-			comma = memchr(next, ',', n);
-			b = comma ? (size_t)(comma - next) : n;
-			if (parse_u64(next, b, &len) < 0)
-				return error_set(err, -EBADMSG,
-						 "a sparse file's map is not possible");
-			r = tar_extent_add(&o->extents, num, len, err);
-			if (r < 0)
-				return r;
-			v = next + b + (comma ? 1 : 0);
-			n -= b + (comma ? 1 : 0);
-		}
-		return 0;
-	}
-	if (!is_num)
+	if (IS("map"))
+		return sparse_map(o, v, n, err);
+	if (parse_u64(v, n, &number) < 0)
 		return error_set(err, -EBADMSG, "GNU.sparse.%.*s is not a number",
 				 (int)min_u64(kn, 40), key);
-	if (kn == 5 && !memcmp(key, "major", 5)) {
-		o->sparse_major = (uint8_t)num;
-		if (num > 1)
-			return error_set(err, -ENOTSUP, "sparse format %llu is not known",
-					 (unsigned long long)num);
-	} else if (kn == 5 && !memcmp(key, "minor", 5)) {
-		o->sparse_minor = (uint8_t)num;
-		if (num > 1)
-			return error_set(err, -ENOTSUP, "sparse format minor %llu is not known",
-					 (unsigned long long)num);
-	} else if ((kn == 4 && !memcmp(key, "size", 4)) ||
-		   (kn == 8 && !memcmp(key, "realsize", 8))) {
-		o->has_sparse_size = true;
-		o->sparse_size = num;
-	} else if (kn == 6 && !memcmp(key, "offset", 6)) {
-		if (o->sparse_pending_off)
-			return error_set(err, -EBADMSG, "a sparse file's map is not possible");
-		o->sparse_pending_off = o->has_sparse_map = true;
-		o->sparse_off = num;
-	} else if (kn == 8 && !memcmp(key, "numbytes", 8)) {
-		if (!o->sparse_pending_off)
-			return error_set(err, -EBADMSG, "a sparse file's map is not possible");
-		o->sparse_pending_off = false;
-		return tar_extent_add(&o->extents, o->sparse_off, num, err);
-	}
-	return 0;
+	return sparse_number(o, key, kn, number, err);
 }
 
 static int path_record(struct buf *b, const char *v, size_t n, struct error *err)
@@ -247,8 +265,6 @@ static int path_record(struct buf *b, const char *v, size_t n, struct error *err
 	b->len = 0;
 	return buf_append(b, v, n);
 }
-
-#define IS(name) (kn == sizeof(name) - 1 && !memcmp(key, name, sizeof(name) - 1))
 
 /* An empty value takes back what an earlier record said; also an xattr's, as Go reads it. */
 static void record_drop(struct tar_overrides *o, const char *key, size_t kn)
