@@ -8,7 +8,7 @@
 
 #include "cache/cache_impl.h"
 
-#define PACK_MAGIC UINT64_C(0x314b4341504d524d) /* "MRMPACK1" */
+#define PACK_MAGIC UINT64_C(0x324b4341504d524d) /* "MRMPACK2" */
 #define PACKS_MAX 64u
 #define TABLES_BYTES_MAX (UINT64_C(32) << 20) /* of all packs, in memory */
 #define STAGE_BYTES (1u << 20)
@@ -18,15 +18,17 @@
 #define FILE_NAME "pack"
 
 struct record {
-	uint8_t key[MEMBER_KEY_BYTES];
+	uint8_t key[MEMBER_KEY_BYTES], note[MEMBER_NOTE_BYTES];
 	uint64_t off, crc;
 	uint32_t len, reserved;
 };
-static_assert(sizeof(struct record) == 56, "on-disk record");
+static_assert(sizeof(struct record) == 72, "on-disk record");
 
 struct footer {
 	uint64_t magic, n_records, table_crc, data_bytes;
+	uint8_t secret[FINGERPRINT_KEY_BYTES];
 };
+static_assert(sizeof(struct footer) == 48, "on-disk record");
 
 struct pack {
 	int fd;
@@ -40,8 +42,10 @@ struct members {
 	struct pack packs[PACKS_MAX];
 	size_t n_packs;
 	uint64_t tables_bytes;
-	_Atomic bool damaged; /* that was said */
+	uint8_t secret[FINGERPRINT_KEY_BYTES]; /* the newest pack's, or random */
+	_Atomic bool damaged;		       /* that was said */
 	/* The pack of this push. */
+	pthread_mutex_t lock;
 	struct tmp_dir tmp;
 	int fd; /* -1: nothing is kept */
 	uint64_t len;
@@ -56,8 +60,8 @@ static int by_key(const void *a, const void *b)
 }
 
 /* The table of a pack, with all that stands in it possible. */
-static int table_read(struct cache *c, int fd, uint64_t max_bytes, struct record **ret,
-		      uint64_t *ret_n)
+static int table_read(struct cache *c, int fd, uint64_t max_bytes, struct footer *ret_footer,
+		      struct record **ret)
 {
 	_cleanup_(freep) struct record *records = NULL;
 	struct footer f;
@@ -91,7 +95,7 @@ static int table_read(struct cache *c, int fd, uint64_t max_bytes, struct record
 		if (records[i].len > MEMBER_BYTES_MAX || records[i].off > f.data_bytes ||
 		    records[i].len > f.data_bytes - records[i].off)
 			return -EBADMSG;
-	*ret_n = f.n_records;
+	*ret_footer = f;
 	*ret = steal_ptr(records);
 	return 0;
 }
@@ -138,15 +142,23 @@ static int pack_open(struct members *m, const char *name)
 	struct cache *c = m->c;
 	struct pack *p = &m->packs[m->n_packs];
 	_cleanup_(closep) int fd = cache_open_file(c, c->sub_fd[SUB_MEMBERS], name, O_RDONLY);
+	_cleanup_(freep) struct record *records = NULL;
+	struct footer f;
 	int r;
 
 	if (fd < 0)
 		return fd == -ENOMEM ? fd : 0;
-	r = table_read(c, fd, TABLES_BYTES_MAX - m->tables_bytes, &p->records, &p->n);
+	r = table_read(c, fd, TABLES_BYTES_MAX - m->tables_bytes, &f, &records);
 	if (r == -EBADMSG && c->writable)
 		cache_remove_tree(c, c->sub_fd[SUB_MEMBERS], name);
 	if (r < 0)
 		return r == -ENOMEM ? r : 0;
+	if (!m->n_packs)
+		memcpy(m->secret, f.secret, sizeof(m->secret));
+	else if (memcmp(m->secret, f.secret, sizeof(m->secret)) != 0)
+		return 0; /* two first pushes at once */
+	p->records = steal_ptr(records);
+	p->n = f.n_records;
 	m->tables_bytes += p->n * sizeof(*p->records);
 	p->fd = steal_fd(&fd);
 	m->n_packs++;
@@ -155,15 +167,17 @@ static int pack_open(struct members *m, const char *name)
 
 int members_open(struct cache *c, struct members **ret)
 {
-	_cleanup_(members_closep) struct members *m = calloc(1, sizeof(*m));
 	_cleanup_(freep) struct found_packs *found = calloc(1, sizeof(*found));
+	_cleanup_(members_closep) struct members *m = found ? calloc(1, sizeof(*m)) : NULL;
 	int r = 0;
 
-	if (!m || !found)
+	if (!m)
 		return -ENOMEM;
 	m->c = c;
 	m->fd = -1;
 	m->tmp = TMP_DIR_INIT;
+	pthread_mutex_init(&m->lock, NULL);
+	c->seam->random(c->seam, m->secret, sizeof(m->secret));
 	if (c->sub_fd[SUB_MEMBERS] >= 0)
 		cache_each_name(c->sub_fd[SUB_MEMBERS], found_add, found);
 	for (size_t i = 0; i < found->n && r >= 0; i++)
@@ -188,7 +202,13 @@ static int record_read(struct members *m, int fd, const struct record *rec, stru
 	return r;
 }
 
-int members_get(struct members *m, const uint8_t key[static MEMBER_KEY_BYTES], struct buf *out)
+int members_fingerprint(const struct members *m, struct fingerprint **ret)
+{
+	return fingerprint_new(m->secret, ret);
+}
+
+int members_get(struct members *m, const uint8_t key[static MEMBER_KEY_BYTES], uint8_t *ret_note,
+		struct buf *out)
 {
 	for (size_t i = 0; i < m->n_packs; i++) {
 		struct pack *p = &m->packs[i];
@@ -198,6 +218,8 @@ int members_get(struct members *m, const uint8_t key[static MEMBER_KEY_BYTES], s
 
 		if (!r)
 			p->used = true;
+		if (!r && ret_note)
+			memcpy(ret_note, rec->note, sizeof(rec->note));
 		if (!r || r == -ENOMEM)
 			return r;
 		if (r < 0 && !atomic_exchange(&m->damaged, true))
@@ -244,12 +266,15 @@ static int stage_flush(struct members *m)
 	return r;
 }
 
-static int put(struct members *m, const uint8_t *key, const void *data, size_t n)
+static int put(struct members *m, const uint8_t *key, const uint8_t *note, const void *data,
+	       size_t n)
 {
 	struct record rec = {.off = m->len, .len = (uint32_t)n, .crc = cache_crc64(0, data, n)};
 	int r = m->fd < 0 ? pack_begin(m) : 0;
 
 	memcpy(rec.key, key, sizeof(rec.key));
+	if (note)
+		memcpy(rec.note, note, sizeof(rec.note));
 	if (r >= 0)
 		r = buf_append(&m->records, &rec, sizeof(rec));
 	if (r >= 0)
@@ -260,20 +285,21 @@ static int put(struct members *m, const uint8_t *key, const void *data, size_t n
 	return m->stage.len >= STAGE_BYTES ? stage_flush(m) : 0;
 }
 
-void members_put(struct members *m, const uint8_t key[static MEMBER_KEY_BYTES], const void *data,
-		 size_t n)
+void members_put(struct members *m, const uint8_t key[static MEMBER_KEY_BYTES], const uint8_t *note,
+		 const void *data, size_t n)
 {
-	int r;
+	int r = 0;
 
-	if (n > MEMBER_BYTES_MAX || m->len + n > share_bytes(m) / 2 ||
-	    m->records.len >= TABLES_BYTES_MAX / 2 || !cache_disk_ok(m->c))
-		return;
-	r = put(m, key, data, n);
+	pthread_mutex_lock(&m->lock);
+	if (n <= MEMBER_BYTES_MAX && m->len + n <= share_bytes(m) / 2 &&
+	    m->records.len < TABLES_BYTES_MAX / 2 && cache_disk_ok(m->c))
+		r = put(m, key, note, data, n);
 	if (r < 0) {
 		pack_drop(m);
 		m->len = UINT64_MAX / 2; /* nothing more is put */
 		cache_disk_failed(m->c, r);
 	}
+	pthread_mutex_unlock(&m->lock);
 }
 
 static int pack_finish(struct members *m)
@@ -283,6 +309,7 @@ static int pack_finish(struct members *m)
 			   .data_bytes = m->len};
 	int r = stage_flush(m);
 
+	memcpy(f.secret, m->secret, sizeof(f.secret));
 	qsort(m->records.data, f.n_records, sizeof(struct record), by_key);
 	f.table_crc = cache_crc64(0, m->records.data, m->records.len);
 	if (r >= 0)
@@ -327,6 +354,7 @@ void members_close(struct members *m)
 	pack_drop(m);
 	buf_fini(&m->stage);
 	buf_fini(&m->records);
+	pthread_mutex_destroy(&m->lock);
 	free(m);
 }
 
@@ -336,10 +364,10 @@ int members_verify(struct cache *c, const char *name)
 	_cleanup_(freep) struct record *records = NULL;
 	_cleanup_(closep) int fd = cache_open_file(c, c->sub_fd[SUB_MEMBERS], name, O_RDONLY);
 	struct members m = {.c = c};
-	uint64_t n = 0;
-	int r = fd < 0 ? fd : table_read(c, fd, UINT64_MAX, &records, &n);
+	struct footer f = {0};
+	int r = fd < 0 ? fd : table_read(c, fd, UINT64_MAX, &f, &records);
 
-	for (uint64_t i = 0; i < n && r >= 0; i++) {
+	for (uint64_t i = 0; i < f.n_records && r >= 0; i++) {
 		piece.len = 0;
 		r = record_read(&m, fd, &records[i], &piece);
 	}

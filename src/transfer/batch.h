@@ -21,7 +21,7 @@ struct piece {
 	size_t data_len; /* of its first bytes: contents of a file, a chunk of a table */
 	size_t out_off, out_len;
 	struct digest digest; /* of the chunk */
-	uint8_t key[32];      /* in the member store */
+	uint8_t key[16];      /* in the member store */
 	bool cached;
 };
 

@@ -26,18 +26,30 @@ static uint64_t now_ns(void)
 	return seam_real()->monotonic_ns(seam_real());
 }
 
-int layer_out_write(struct layer_out *o, const void *data, size_t n, struct error *err)
+static int out_write(struct layer_out *o,
+		     void (*hash)(struct stream_hash *h, const void *data, size_t n),
+		     const void *data, size_t n, struct error *err)
 {
 	uint64_t start = now_ns(), hashed;
 	int r;
 
-	hasher_update(o->blob_hash, data, n);
+	hash(o->blob_hash, data, n);
 	hashed = now_ns();
 	r = o->sink->write(o->sink->userdata, data, n, err);
 	o->off += n;
 	o->hash_ns += hashed - start;
 	o->sink_ns += now_ns() - hashed;
 	return r;
+}
+
+int layer_out_batch(struct layer_out *o, const void *data, size_t n, struct error *err)
+{
+	return out_write(o, stream_hash_stretch, data, n, err);
+}
+
+int layer_out_write(struct layer_out *o, const void *data, size_t n, struct error *err)
+{
+	return out_write(o, stream_hash_rest, data, n, err);
 }
 
 static struct layer_annotation *annotate(struct layer_result *res, const char *key)
@@ -61,7 +73,7 @@ static void raw_add(void *userdata, const void *data, size_t n)
 {
 	struct raw_sum *s = userdata;
 
-	hasher_update(s->out->diff_hash, data, n);
+	stream_hash_rest(s->out->diff_hash, data, n);
 	s->crc = libdeflate_crc32(s->crc, data, n);
 	s->len += n;
 	s->out->raw_len += n;

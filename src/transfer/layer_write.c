@@ -14,6 +14,7 @@
 #include "transfer/layer_before.h"
 #include "transfer/layer_end.h"
 #include "transfer/layer_fill.h"
+#include "transfer/stream_hash.h"
 
 #define THREADS_MAX 256u
 #define RING_BYTES (UINT64_C(64) << 20) /* of all batches, raw and compressed */
@@ -42,11 +43,11 @@ struct writing {
 	bool table;
 	unsigned threads;
 	struct codec **codecs; /* one a thread, as are these */
-	struct hasher **key_hashes;
+	struct fingerprint **keys;
 	struct layer_out out;
-	struct hasher *file_hash; /* of files of several chunks */
-	struct toc_write *toc;	  /* NULL: a plain format */
-	struct members *store;	  /* NULL: there is no cache, or nothing is compressed */
+	struct stream_hash *file_hash; /* of files of several chunks */
+	struct toc_write *toc;	       /* NULL: a plain format */
+	struct members *store;	       /* NULL: there is no cache, or nothing is compressed */
 	char codec_text[CODEC_TEXT_MAX];
 	uint64_t entries, progress_ns, members, members_cached, bytes_cached;
 	_Atomic uint64_t compress_ns, hash_ns;
@@ -66,34 +67,25 @@ static int fill_job(void *userdata, struct pipeline *p, struct error *err)
 	return layer_fill_run(&w->fill, p, err);
 }
 
-/* Everything that the compressed bytes depend on. */
-static void key_of(const struct writing *w, struct hasher *h, const struct batch *b,
+/* Everything that the compressed bytes and the digest depend on. */
+static void key_of(const struct writing *w, struct fingerprint *f, const struct batch *b,
 		   struct piece *p)
 {
 	uint64_t lens[2] = {p->raw_len, p->data_len};
-	struct digest d;
 
-	hasher_update(h, w->codec_text, sizeof(w->codec_text));
-	hasher_update(h, lens, sizeof(lens));
-	hasher_update(h, p->digest.bytes, 32);
-	hasher_update(h, b->raw.data + p->raw_off + p->data_len, p->raw_len - p->data_len);
-	hasher_final(h, &d);
-	memcpy(p->key, d.bytes, sizeof(p->key));
+	fingerprint_add(f, w->codec_text, sizeof(w->codec_text));
+	fingerprint_add(f, lens, sizeof(lens));
+	fingerprint_add(f, b->raw.data + p->raw_off, p->raw_len);
+	fingerprint_end(f, p->key);
 }
 
-static int piece_compress(struct writing *w, unsigned thread, struct batch *b, struct piece *p)
+static bool piece_known(struct writing *w, unsigned thread, struct batch *b, struct piece *p)
 {
-	int r = CACHE_MISS;
-
-	p->out_off = b->out.len;
-	if (w->store)
-		r = members_get(w->store, p->key, &b->out);
-	p->cached = !r;
-	if (r == CACHE_MISS)
-		r = codec_compress(w->codecs[thread], b->raw.data + p->raw_off, p->raw_len,
-				   &b->out);
-	p->out_len = b->out.len - p->out_off;
-	return r;
+	if (!w->store)
+		return false;
+	key_of(w, w->keys[thread], b, p);
+	p->digest = (struct digest){.algo = DIGEST_SHA256};
+	return !members_get(w->store, p->key, p->digest.bytes, &b->out);
 }
 
 static int compress_job(void *userdata, unsigned thread, struct batch *b)
@@ -106,14 +98,18 @@ static int compress_job(void *userdata, unsigned thread, struct batch *b)
 
 	for (size_t i = 0; i < n && r >= 0; i++) {
 		struct piece *p = &pieces[i];
-		uint64_t before = now_ns();
+		const uint8_t *data = b->raw.data + p->raw_off;
+		uint64_t before;
 
-		if (p->data_len)
-			digest_of(DIGEST_SHA256, b->raw.data + p->raw_off, p->data_len, &p->digest);
-		if (w->store)
-			key_of(w, w->key_hashes[thread], b, p);
+		p->out_off = b->out.len;
+		p->cached = piece_known(w, thread, b, p);
+		before = now_ns();
+		if (!p->cached && p->data_len)
+			digest_of(DIGEST_SHA256, data, p->data_len, &p->digest);
 		hash_ns += now_ns() - before;
-		r = piece_compress(w, thread, b, p);
+		if (!p->cached)
+			r = codec_compress(w->codecs[thread], data, p->raw_len, &b->out);
+		p->out_len = b->out.len - p->out_off;
 	}
 	atomic_fetch_add(&w->hash_ns, hash_ns);
 	atomic_fetch_add(&w->compress_ns, now_ns() - start - hash_ns);
@@ -125,7 +121,7 @@ static void diff_stage(void *userdata, struct batch *b)
 	struct writing *w = userdata;
 	uint64_t start = now_ns();
 
-	hasher_update(w->out.diff_hash, b->raw.data, b->raw.len);
+	stream_hash_stretch(w->out.diff_hash, b->raw.data, b->raw.len);
 	atomic_fetch_add(&w->hash_ns, now_ns() - start);
 }
 
@@ -141,9 +137,10 @@ static void file_stage(void *userdata, struct batch *b)
 		if (!marks[i].many)
 			continue;
 		if (marks[i].kind == MARK_CHUNK)
-			hasher_update(w->file_hash, b->raw.data + marks[i].raw_off, marks[i].size);
+			stream_hash_stretch(w->file_hash, b->raw.data + marks[i].raw_off,
+					    marks[i].size);
 		else
-			hasher_final(w->file_hash, &marks[i].digest);
+			stream_hash_final(w->file_hash, &marks[i].digest);
 	}
 	atomic_fetch_add(&w->hash_ns, now_ns() - start);
 }
@@ -174,7 +171,8 @@ static void pieces_keep(struct writing *w, const struct batch *b)
 			w->members_cached++;
 			w->bytes_cached += p->out_len;
 		} else if (w->store)
-			members_put(w->store, p->key, b->out.data + p->out_off, p->out_len);
+			members_put(w->store, p->key, p->digest.bytes, b->out.data + p->out_off,
+				    p->out_len);
 	}
 }
 
@@ -184,7 +182,7 @@ static int write_job(void *userdata, struct batch *b, struct error *err)
 	size_t n;
 	const struct mark *marks = batch_marks(b, &n);
 	uint64_t out_off = w->out.off;
-	int r = layer_out_write(&w->out, b->out.data, b->out.len, err);
+	int r = layer_out_batch(&w->out, b->out.data, b->out.len, err);
 
 	pieces_keep(w, b);
 	w->out.raw_len += b->raw.len;
@@ -240,23 +238,23 @@ static int writing_new(struct writing *w, const struct layer_params *params, str
 	if (r < 0)
 		return r;
 	w->codecs = calloc(w->threads, sizeof(struct codec *));
-	w->key_hashes = calloc(w->threads, sizeof(struct hasher *));
-	r = w->codecs && w->key_hashes ? 0 : -ENOMEM;
-	for (unsigned i = 0; i < w->threads && r >= 0; i++) {
-		r = codec_new(w->kind, w->level, &w->codecs[i]);
-		if (r >= 0)
-			r = hasher_new(DIGEST_SHA256, &w->key_hashes[i]);
-	}
+	w->keys = calloc(w->threads, sizeof(struct fingerprint *));
+	r = w->codecs && w->keys ? 0 : -ENOMEM;
 	if (r >= 0 && params->cache && w->kind != CODEC_NONE) {
 		codec_describe(w->kind, w->level, w->codec_text);
 		r = members_open(params->cache, &w->store);
 	}
+	for (unsigned i = 0; i < w->threads && r >= 0; i++) {
+		r = codec_new(w->kind, w->level, &w->codecs[i]);
+		if (r >= 0 && w->store)
+			r = members_fingerprint(w->store, &w->keys[i]);
+	}
 	if (r >= 0)
-		r = hasher_new(DIGEST_SHA256, &w->out.blob_hash);
+		r = stream_hash_new(w->store, &w->out.blob_hash);
 	if (r >= 0)
-		r = hasher_new(DIGEST_SHA256, &w->out.diff_hash);
+		r = stream_hash_new(w->store, &w->out.diff_hash);
 	if (r >= 0)
-		r = hasher_new(DIGEST_SHA256, &w->file_hash);
+		r = stream_hash_new(w->store, &w->file_hash);
 	if (r >= 0 && w->table)
 		r = toc_write_new(params->compression == LAYER_COMPRESS_ZSTD_CHUNKED, &w->toc);
 	return r;
@@ -267,16 +265,16 @@ static void writing_fini(struct writing *w)
 	for (unsigned i = 0; i < w->threads; i++) {
 		if (w->codecs && w->codecs[i])
 			codec_free(w->codecs[i]);
-		if (w->key_hashes)
-			hasher_free(w->key_hashes[i]);
+		if (w->keys)
+			fingerprint_free(w->keys[i]);
 	}
 	free(w->codecs);
-	free(w->key_hashes);
+	free(w->keys);
+	stream_hash_free(w->out.blob_hash);
+	stream_hash_free(w->out.diff_hash);
+	stream_hash_free(w->file_hash);
 	if (w->store)
 		members_close(w->store);
-	hasher_free(w->out.blob_hash);
-	hasher_free(w->out.diff_hash);
-	hasher_free(w->file_hash);
 	if (w->toc)
 		toc_write_free(w->toc);
 }
@@ -305,8 +303,8 @@ static void result_fill(struct writing *w, struct layer_result *res)
 {
 	const struct layer_fill *f = &w->fill;
 
-	hasher_final(w->out.blob_hash, &res->digest);
-	hasher_final(w->out.diff_hash, &res->diff_id);
+	stream_hash_final(w->out.blob_hash, &res->digest);
+	stream_hash_final(w->out.diff_hash, &res->diff_id);
 	res->size = w->out.off;
 	res->raw_size = w->out.raw_len;
 	res->compression = w->params->compression;
