@@ -36,7 +36,8 @@
  * Threads. A context and an image may be used by many threads at once; only morsel_free() and
  * morsel_image_close() want that nobody else does any more. Create a context after fork(2), not
  * before: it starts threads. Nothing here installs signal handlers; morsel_mount() blocks three
- * signals while it serves (see there). Callbacks may call back into the library, except where they
+ * signals while it serves (see there), and who may meet a limit on the size of files (setrlimit(2),
+ * RLIMIT_FSIZE) ignores SIGXFSZ. Callbacks may call back into the library, except where they
  * say otherwise; they must not longjmp(3), throw or call pthread_exit(3).
  *
  * Processes. Layers are parsed by the program morsel-indexer, a child that is started and reaped

@@ -106,11 +106,15 @@ uint64_t layer_present_bytes(const struct layer *l);
  * while the whole blob was verified, counts as verified. Does nothing to layers that were there. */
 void layer_trust(struct layer *l);
 
-/* A layer being made. blob_bytes: its compressed size. in_memory: the disk is known to be full. In
- * memory the contents of a large layer are not kept: they are fetched again by range. */
+/* Where a layer is made: in the cache's directory; in memory files, when the disk is full; or its
+ * tables there and its contents nowhere, when files may not be as large (RLIMIT_FSIZE). What can't
+ * be had is the next one. In memory the contents of a large layer are not kept either: they are
+ * fetched again by range. */
+enum stage_place { STAGE_DISK, STAGE_MEMORY, STAGE_NOWHERE };
+/* A layer being made. blob_bytes: its compressed size. */
 struct layer_stage;
 int layer_stage_new(struct cache *c, const struct layer_key *key, const struct digest *blob,
-		    uint64_t blob_bytes, bool in_memory, struct layer_stage **ret,
+		    uint64_t blob_bytes, enum stage_place place, struct layer_stage **ret,
 		    struct error *err);
 int layer_stage_data_fd(const struct layer_stage *st);	/* write-only for an indexer */
 int layer_stage_table_fd(const struct layer_stage *st); /* header + sections go here */
@@ -127,7 +131,7 @@ DEFINE_CLEANUP(struct layer_stage *, layer_stage_free)
 struct image_map {
 	const uint8_t *bytes; /* read-only mapping */
 	size_t len;
-	int fd; /* owned */
+	int fd; /* owned; -1: it is in no file */
 };
 int cache_image_get(struct cache *c, const char *key_hex,
 		    struct image_map *ret); /* 0, CACHE_MISS */

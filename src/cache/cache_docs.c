@@ -140,7 +140,7 @@ void image_map_fini(struct image_map *m)
 	if (!m->bytes)
 		return;
 	munmap((void *)m->bytes, m->len);
-	close(m->fd);
+	closep(&m->fd);
 	*m = (struct image_map){.fd = -1};
 }
 
@@ -219,6 +219,17 @@ static int image_publish(struct cache *c, const char *key_hex, const void *data,
 	return r;
 }
 
+static int image_in_no_file(const void *data, size_t n, struct image_map *ret)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	*ret = (struct image_map){.bytes = memcpy(p, data, n), .len = n, .fd = -1};
+	mprotect(p, n, PROT_READ);
+	return 0;
+}
+
 static int image_in_memory(const void *data, size_t n, struct image_map *ret)
 {
 	_cleanup_(closep) int fd = memfd_create("morsel-image", MFD_CLOEXEC);
@@ -228,7 +239,7 @@ static int image_in_memory(const void *data, size_t n, struct image_map *ret)
 		r = image_map_fd(fd, ret);
 	if (r >= 0)
 		steal_fd(&fd);
-	return r;
+	return r == -EFBIG ? image_in_no_file(data, n, ret) : r;
 }
 
 int cache_image_put(struct cache *c, const char *key_hex, const void *data, size_t n,

@@ -289,7 +289,8 @@ void cache_disk_failed(struct cache *c, int code)
 	if (log_limit_pass(&c->warned, now, WARN_EVERY_NS))
 		log_write(c->log, LOG_WARN,
 			  "the cache %s can't keep data: %s; it is held in memory instead and lost "
-			  "at "
-			  "the end: make room, or choose another place with --cache-dir",
-			  c->dir, strerror_r(-code, text, sizeof(text)));
+			  "at the end: %s",
+			  c->dir, strerror_r(-code, text, sizeof(text)),
+			  code == -EFBIG ? "raise the limit on the size of files (ulimit -f)"
+					 : "make room, or choose another place with --cache-dir");
 }

@@ -105,7 +105,7 @@ static void gaps_clear(const struct layer *l, uint64_t first, uint64_t dev_off, 
 	}
 }
 
-/* Some chunks are in the memory file: piece by piece. */
+/* Some chunks are in memory: piece by piece. */
 static int read_mixed(struct layer *l, uint64_t first, uint64_t dev_off, uint8_t *buf, size_t len,
 		      int flags)
 {
@@ -113,18 +113,22 @@ static int read_mixed(struct layer *l, uint64_t first, uint64_t dev_off, uint8_t
 	uint64_t end = dev_off + len;
 	int r = 0;
 
-	for (uint64_t i = first; i < ix->header.n_chunks && ix->chunks[i].dev_off < end && r >= 0;
-	     i++) {
+	for (uint64_t i = first; i < ix->header.n_chunks && ix->chunks[i].dev_off < end; i++) {
 		const struct layer_chunk *c = &ix->chunks[i];
 		uint64_t from = max_u64(c->dev_off, dev_off),
 			 to = min_u64(c->dev_off + c->len, end);
 		enum chunk_state st = layer_chunk_state(l, i);
+		uint8_t *p = buf + (from - dev_off);
 
 		if (st == CHUNK_ABSENT || st == CHUNK_CLAIMED)
 			return LAYER_NOT_READY;
-		r = read_piece(l, st == CHUNK_IN_MEMORY ? l->mem_fd : l->data_fd,
-			       buf + (from - dev_off), to - from, from,
-			       st == CHUNK_IN_MEMORY ? 0 : flags);
+		if (st == CHUNK_IN_MEMORY)
+			r = memory_read(&l->cache->memory, l, i, (uint32_t)(from - c->dev_off), p,
+					to - from);
+		else
+			r = read_piece(l, l->data_fd, p, to - from, from, flags);
+		if (r)
+			return r;
 	}
 	return r;
 }

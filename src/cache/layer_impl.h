@@ -36,7 +36,7 @@ struct layer {
 	struct layer_index index;
 	struct table_map tables[TABLE_COUNT]; /* in memory: the first holds everything */
 	int dir_fd;			      /* -1: the layer is not in the directory */
-	int data_fd;			      /* -1: nothing but the memory file */
+	int data_fd;			      /* -1: nothing but memory */
 	struct present present;
 	_Atomic uint8_t *mine;
 	_Atomic uint8_t *used;		 /* second chance: read since eviction last came by */
@@ -45,8 +45,8 @@ struct layer {
 	_Atomic uint32_t windows_state;	 /* 0 not looked at, 1 good, 2 damaged */
 	_Atomic uint32_t reads;		 /* since it was last touched */
 	pthread_mutex_t repair_lock;
-	int mem_fd;	   /* written under memory.lock before the first memory mark */
-	uint8_t mem_epoch; /* under memory.lock */
+	uint8_t **mem;	   /* memory.c's, under its lock: chunks that are there; NULL = none yet */
+	uint8_t mem_epoch; /* likewise */
 };
 
 /* ---- opening (layer_store.c) ---- */

@@ -8,7 +8,8 @@
  * digest, and seconds of waiting for the disk would buy nothing.
  *
  * Where the directory can't be written the same happens in memory files; contents that are too
- * large for that are thrown away, and come back by range like those of any evicted layer.
+ * large for that, or for a file, are thrown away, and come back by range like those of any evicted
+ * layer.
  */
 #include "cache/layer_impl.h"
 
@@ -24,7 +25,7 @@ struct layer_stage {
 	struct digest blob;
 	struct tmp_dir tmp; /* none: in memory */
 	int data_fd, table_fd;
-	bool discards; /* contents go nowhere: too large for memory */
+	bool discards; /* in memory: contents go nowhere, being too large */
 	void *map;     /* the tables, while they are committed */
 	size_t map_len;
 };
@@ -48,9 +49,9 @@ static int stage_on_disk(struct layer_stage *st)
 	return st->table_fd < 0 ? st->table_fd : 0;
 }
 
-static int stage_in_memory(struct layer_stage *st, uint64_t blob_bytes)
+static int stage_in_memory(struct layer_stage *st, bool discards)
 {
-	st->discards = blob_bytes > MEMORY_BLOB_MAX;
+	st->discards = discards;
 	if (st->discards)
 		st->data_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	else
@@ -72,7 +73,7 @@ static void stage_close(struct layer_stage *st)
 }
 
 int layer_stage_new(struct cache *c, const struct layer_key *key, const struct digest *blob,
-		    uint64_t blob_bytes, bool in_memory, struct layer_stage **ret,
+		    uint64_t blob_bytes, enum stage_place place, struct layer_stage **ret,
 		    struct error *err)
 {
 	_cleanup_(layer_stage_freep) struct layer_stage *st = calloc(1, sizeof(*st));
@@ -86,12 +87,12 @@ int layer_stage_new(struct cache *c, const struct layer_key *key, const struct d
 				   .tmp = TMP_DIR_INIT,
 				   .data_fd = -1,
 				   .table_fd = -1};
-	r = in_memory ? -ENOSPC : stage_on_disk(st);
+	r = place == STAGE_DISK ? stage_on_disk(st) : place == STAGE_MEMORY ? -ENOSPC : -EFBIG;
 	if (r < 0) {
 		stage_close(st);
 		if (cache_disk_ok(c))
 			cache_disk_failed(c, r);
-		r = stage_in_memory(st, blob_bytes);
+		r = stage_in_memory(st, place == STAGE_NOWHERE || blob_bytes > MEMORY_BLOB_MAX);
 	}
 	if (r < 0)
 		return error_set_errno(err, r, "no memory file for a layer");
@@ -199,13 +200,10 @@ static int stage_to_memory(struct layer_stage *st, const struct layer_index *ix,
 {
 	int r;
 
-	contents = contents && !st->discards;
-	r = contents ? seam_real()->ftruncate(seam_real(), st->data_fd, ix->header.device_bytes)
-		     : 0;
-
-	if (r >= 0)
-		r = layer_from_memory(st->cache, meta, ix, st->map, st->map_len,
-				      contents ? st->data_fd : -1, contents, ret);
+	contents = contents && !st->discards &&
+		   !seam_real()->ftruncate(seam_real(), st->data_fd, ix->header.device_bytes);
+	r = layer_from_memory(st->cache, meta, ix, st->map, st->map_len,
+			      contents ? st->data_fd : -1, contents, ret);
 	if (r < 0)
 		return r;
 	st->map = NULL;

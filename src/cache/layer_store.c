@@ -159,7 +159,7 @@ static struct layer *layer_new(struct cache *c)
 	if (!l)
 		return NULL;
 	l->cache = c;
-	l->dir_fd = l->data_fd = l->mem_fd = -1;
+	l->dir_fd = l->data_fd = -1;
 	l->present = PRESENT_INIT;
 	pthread_mutex_init(&l->repair_lock, NULL);
 	return l;

@@ -2,8 +2,6 @@
 #include "cache/memory.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
 
 #include "cache/layer_impl.h"
 
@@ -40,57 +38,73 @@ static int ring_grow(struct memory *m)
 	return 0;
 }
 
+static void chunk_drop(struct memory *m, struct layer *l, uint64_t i)
+{
+	free(l->mem[i]);
+	l->mem[i] = NULL;
+	m->bytes -= l->index.chunks[i].len;
+}
+
 static void evict_oldest(struct memory *m)
 {
 	struct memory_entry *e = &m->ring[m->head];
-	const struct layer_chunk *c;
 
 	m->head = (m->head + 1) % m->cap;
 	m->count--;
 	if (!e->layer)
 		return;
-	c = &e->layer->index.chunks[e->chunk];
 	layer_mine_set(e->layer, e->chunk, 0);
-	seam_real()->punch(seam_real(), e->layer->mem_fd, c->dev_off, c->len);
-	m->bytes -= c->len;
+	chunk_drop(m, e->layer, e->chunk);
 }
 
-static int file_make(struct layer *l)
+static int chunk_keep(struct memory *m, struct layer *l, uint64_t i, const void *data)
 {
-	int fd, r;
+	const struct layer_chunk *c = &l->index.chunks[i];
+	uint8_t *copy;
+	int r;
 
-	if (l->mem_fd >= 0)
+	if (!l->mem)
+		l->mem = calloc(l->index.header.n_chunks, sizeof(*l->mem));
+	if (!l->mem)
+		return -ENOMEM;
+	if (l->mem[i])
 		return 0;
-	fd = memfd_create("morsel-chunks", MFD_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, (off_t)l->index.header.device_bytes) < 0) {
-		r = -errno;
-		close(fd);
+	r = ring_grow(m);
+	if (r < 0)
 		return r;
-	}
-	l->mem_fd = fd;
+	while (m->count && m->bytes + c->len > m->max_bytes)
+		evict_oldest(m);
+	copy = malloc(c->len);
+	if (!copy)
+		return -ENOMEM;
+	l->mem[i] = memcpy(copy, data, c->len);
+	m->bytes += c->len;
+	m->ring[(m->head + m->count++) % m->cap] = (struct memory_entry){l, i};
 	return 0;
 }
 
 int memory_store(struct memory *m, struct layer *l, uint64_t i, const void *data)
 {
-	const struct layer_chunk *c = &l->index.chunks[i];
 	int r;
 
 	pthread_mutex_lock(&m->lock);
-	r = file_make(l);
-	if (r >= 0)
-		r = ring_grow(m);
-	while (r >= 0 && m->count && m->bytes + c->len > m->max_bytes)
-		evict_oldest(m);
-	if (r >= 0)
-		r = seam_pwrite_full(seam_real(), l->mem_fd, data, c->len, c->dev_off);
+	r = chunk_keep(m, l, i, data);
 	if (r >= 0) {
-		m->ring[(m->head + m->count++) % m->cap] = (struct memory_entry){l, i};
-		m->bytes += c->len;
 		l->mem_epoch = (uint8_t)(l->mem_epoch % MINE_MEMORY_MAX + 1);
 		layer_mine_set(l, i, l->mem_epoch);
+	}
+	pthread_mutex_unlock(&m->lock);
+	return r;
+}
+
+int memory_read(struct memory *m, struct layer *l, uint64_t i, uint32_t off, void *buf, size_t n)
+{
+	int r = LAYER_NOT_READY;
+
+	pthread_mutex_lock(&m->lock);
+	if (l->mem && l->mem[i]) {
+		memcpy(buf, l->mem[i] + off, n);
+		r = 0;
 	}
 	pthread_mutex_unlock(&m->lock);
 	return r;
@@ -104,10 +118,9 @@ void memory_forget(struct memory *m, struct layer *l)
 
 		if (e->layer != l)
 			continue;
-		m->bytes -= l->index.chunks[e->chunk].len;
+		chunk_drop(m, l, e->chunk);
 		e->layer = NULL;
 	}
 	pthread_mutex_unlock(&m->lock);
-	closep(&l->mem_fd);
-	l->mem_fd = -1;
+	free(steal_ptr(l->mem));
 }

@@ -262,6 +262,7 @@ int main(int argc, char **argv)
 	stdio_open();
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
 	if (argc && is_mount_helper(argc, argv))
 		return mount_helper(&c, verb_lookup("mount"), argc, argv);
 	if (argc < 2) {

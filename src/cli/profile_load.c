@@ -83,6 +83,7 @@ static _Noreturn void child_main(const struct load *l, const char *dir, int fd)
 	signal(SIGTERM, SIG_DFL);
 	signal(SIGHUP, SIG_DFL);
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (null_fd >= 0)
 		dup2(null_fd, 0);

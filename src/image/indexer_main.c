@@ -171,6 +171,7 @@ int main(int argc, char **argv)
 		fputs("22 morsel-indexer is run by morsel, not by people\n", stderr);
 		return 2;
 	}
+	signal(SIGXFSZ, SIG_IGN);
 	format = layer_format_lookup((enum layer_format_id)atoi(argv[1]));
 	in.blob_bytes = strtoull(argv[2], NULL, 10);
 	in.data_end = strtoull(argv[3], NULL, 10);

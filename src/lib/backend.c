@@ -96,7 +96,10 @@ int backend_prepare(struct morsel_image *img, const struct morsel_mount_options 
 			layer_claim(img->layers[i].layer);
 		return 0;
 	}
-	r = kernel_check(cache_dir(img->m->cache), err);
+	r = img->map.fd < 0 ? error_set(err, -ENOTSUP,
+					"--backend kernel: the image's index is in no file; use "
+					"--backend fuse")
+			    : kernel_check(cache_dir(img->m->cache), err);
 	if (r >= 0)
 		r = hidden_refuse(&img->fs, o->suid, err);
 	return r < 0 ? r : layers_whole(img, ret, err);

@@ -223,8 +223,7 @@ void image_drop(struct morsel_image *img)
 {
 	if (atomic_fetch_sub(&img->users, 1) > 1)
 		return;
-	if (img->map.fd >= 0)
-		image_map_fini(&img->map);
+	image_map_fini(&img->map);
 	free(img->layers);
 	free(img->per_layer);
 	access_free(img->access);

@@ -29,7 +29,7 @@ int run_init(struct index_run *x, enum anchor_kind anchor, const struct digest *
 	r = hasher_new(algo, &x->hash);
 	if (r >= 0)
 		r = layer_stage_new(x->m->cache, &x->l->key, &x->l->desc->desc.digest,
-				    x->l->blob->size, x->in_memory, &x->stage, x->err);
+				    x->l->blob->size, x->place, &x->stage, x->err);
 	return r;
 }
 
@@ -84,6 +84,11 @@ int run_digest_check(struct index_run *x, const char *what, const struct digest 
 
 /* ---- a layer without an index of its own ---- */
 
+static bool disk_is_full(int r)
+{
+	return r == -ENOSPC || r == -EDQUOT || r == -EFBIG;
+}
+
 /* What the indexer has against the bytes counts only if they are the ones promised: so the rest is
  * fetched and hashed before it is believed. A full disk is no matter of bytes. */
 static int stream_feed(struct index_run *x, const void *data, size_t n)
@@ -91,7 +96,7 @@ static int stream_feed(struct index_run *x, const void *data, size_t n)
 	if (!n || x->failed)
 		return 0;
 	x->failed = indexer_feed(x->ix, data, n, &x->failure);
-	return x->failed == -ENOSPC || x->failed == -EDQUOT ? x->failed : 0;
+	return disk_is_full(x->failed) ? x->failed : 0;
 }
 
 static int stream_flush_head(struct index_run *x)
@@ -181,27 +186,30 @@ static int stream_index(struct index_run *x)
 				  &x->l->layer, x->err);
 }
 
-static bool disk_is_full(int r)
-{
-	return r == -ENOSPC || r == -EDQUOT;
-}
-
 static int index_try(struct index_run *x, bool toc, struct error *err)
 {
-	struct error own = ERROR_INIT;
-	struct index_run run = *x;
+	struct error own;
+	struct index_run run;
+	enum stage_place place = STAGE_DISK;
 	int r;
 
-	run.err = &own;
-	r = toc ? toc_index(&run) : stream_index(&run);
-	run_fini(&run);
-	if (disk_is_full(r)) {
+	for (;;) {
 		own = ERROR_INIT;
 		run = *x;
 		run.err = &own;
-		run.in_memory = true;
+		run.place = place;
 		r = toc ? toc_index(&run) : stream_index(&run);
 		run_fini(&run);
+		if (!disk_is_full(r) || place == STAGE_NOWHERE)
+			break;
+		place = place == STAGE_DISK && r != -EFBIG ? STAGE_MEMORY : STAGE_NOWHERE;
+	}
+	if (r == -EFBIG) {
+		own = ERROR_INIT;
+		r = error_set(&own, r,
+			      "layer %s: its index is larger than files may be; raise the limit on "
+			      "the size of files (ulimit -f)",
+			      run.name);
 	}
 	x->verified = run.verified;
 	x->served |= run.served;

@@ -21,9 +21,9 @@ struct index_run {
 	struct hasher *hash;	    /* of the blob, or of a table's JSON */
 	struct hasher *packed_hash; /* of a table as it is in the blob */
 	struct toc_unwrap *unwrap;
-	bool in_memory;	   /* the disk turned out to be full */
-	int failed;	   /* the indexer's error, while the rest is still hashed */
-	int unwrap_failed; /* a table's wrapping: likewise */
+	enum stage_place place; /* lower down when the disk turned out to be full */
+	int failed;		/* the indexer's error, while the rest is still hashed */
+	int unwrap_failed;	/* a table's wrapping: likewise */
 	struct error failure;
 	bool verified;		   /* the bytes have the digest that was promised */
 	uint32_t avoid, served;	   /* places that are left out; whose bytes these are */

@@ -229,7 +229,7 @@ static inline int rig_stage(struct cache *c, const struct rig_layer *rl, bool co
 			    struct layer **ret, struct error *err)
 {
 	struct layer_stage *st;
-	int r = layer_stage_new(c, &rl->key, &rl->digest, rl->blob.base.size, false, &st, err);
+	int r = layer_stage_new(c, &rl->key, &rl->digest, rl->blob.base.size, STAGE_DISK, &st, err);
 
 	if (r < 0)
 		return r;

@@ -346,7 +346,7 @@ static void bad_tables_are_never_published(void **state)
 
 	rig_init(&g);
 	rig_layer_init(&rl, &small);
-	assert_int_equal(layer_stage_new(g.c, &rl.key, &rl.digest, 1000, false, &st, NULL), 0);
+	assert_int_equal(layer_stage_new(g.c, &rl.key, &rl.digest, 1000, STAGE_DISK, &st, NULL), 0);
 	assert_int_equal(layer_stage_commit(st, false, 100, &l, NULL), -EBADMSG);
 	rl.tables.data[0] ^= 1;
 	assert_int_equal(rig_stage(g.c, &rl, true, &l, NULL), -EBADMSG);
@@ -537,7 +537,7 @@ static void full_disk_degrades_to_memory(void **state)
 	rig_init(&g);
 	rig_layer_init(&rl, &small);
 	/* The disk fills up between staging and commit. */
-	assert_int_equal(layer_stage_new(g.c, &rl.key, &rl.digest, 1000, false, &st, NULL), 0);
+	assert_int_equal(layer_stage_new(g.c, &rl.key, &rl.digest, 1000, STAGE_DISK, &st, NULL), 0);
 	assert_int_equal(seam_pwrite_full(&g.seam, layer_stage_table_fd(st), rl.tables.data,
 					  rl.tables.len, 0),
 			 0);
@@ -559,7 +559,7 @@ static void full_disk_degrades_to_memory(void **state)
 	assert_int_equal(cache_image_put(g.c, key, "image", 5, &m, NULL), 0);
 	assert_memory_equal(m.bytes, "image", 5);
 	image_map_fini(&m);
-	assert_int_equal(layer_stage_new(g.c, &rl.key, &rl.digest, 1000, false, &st, NULL), 0);
+	assert_int_equal(layer_stage_new(g.c, &rl.key, &rl.digest, 1000, STAGE_DISK, &st, NULL), 0);
 	layer_stage_free(st);
 	assert_int_equal(g.log.lines, 1);
 	rig_layer_fini(&rl);
