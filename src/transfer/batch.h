@@ -19,10 +19,12 @@
 struct piece {
 	size_t raw_off, raw_len;
 	size_t data_len; /* of its first bytes: contents of a file, a chunk of a table */
+	size_t hole_len; /* bytes that no file system stores: zeros */
 	size_t out_off, out_len;
 	struct digest digest; /* of the chunk */
 	uint8_t key[16];      /* in the member store */
-	bool cached;
+	bool cached;	      /* it was there */
+	bool fresh;	      /* it was not, and is to be put there */
 };
 
 enum mark_kind {

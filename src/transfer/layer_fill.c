@@ -16,6 +16,7 @@
 #include "base/seam.h"
 #include "image/path.h"
 #include "transfer/entry_text.h"
+#include "transfer/holes.h"
 #include "transfer/tree_walk.h"
 
 #define GAP_MAX (256u << 10)   /* bytes of headers in one piece */
@@ -28,6 +29,7 @@ struct fill {
 	struct pipeline *p;
 	struct batch *b; /* being filled */
 	struct piece piece;
+	struct holes holes; /* of the file under way */
 	struct buf header, name;
 	bool estargz, chunked, landmark; /* landmark: not written yet */
 	bool ended_early;		 /* the file under way has fewer bytes than its size says */
@@ -124,6 +126,19 @@ static int header_put(struct fill *s, const struct tar_header *h)
 	return r < 0 ? r : mark_add(s, &m);
 }
 
+/* Bytes from the file, or zeros of a hole: how many, 0 where the file ends early. */
+static ssize_t some_read(struct fill *s, int fd, uint8_t *to, size_t n, uint64_t off)
+{
+	bool hole;
+
+	n = (size_t)holes_next(&s->holes, off, n, &hole);
+	if (!hole)
+		return seam_real()->pread(seam_real(), fd, to, n, off, 0);
+	memset(to, 0, n);
+	s->piece.hole_len += n;
+	return (ssize_t)n;
+}
+
 /* The next bytes of the file, or of memory; where the file ends early, zeros: the header has
  * promised them. */
 static int bytes_read(struct fill *s, int fd, const void *memory, uint64_t off, size_t n)
@@ -139,8 +154,7 @@ static int bytes_read(struct fill *s, int fd, const void *memory, uint64_t off, 
 		got = n;
 	}
 	while (got < n) {
-		ssize_t k = seam_real()->pread(seam_real(), fd, raw->data + raw->len + got, n - got,
-					       off + got, 0);
+		ssize_t k = some_read(s, fd, raw->data + raw->len + got, n - got, off + got);
 
 		if (k < 0)
 			return (int)k;
@@ -184,6 +198,7 @@ static int contents_put(struct fill *s, const struct tar_header *h, int fd, cons
 	size_t rest = (size_t)(-h->size & (TAR_BLOCK_BYTES - 1));
 	int r = 0;
 
+	holes_begin(&s->holes, fd, h->size);
 	for (uint64_t off = 0; off < h->size && r >= 0;) {
 		size_t n = (size_t)min_u64(h->size - off, s->f->chunk_size);
 

@@ -10,7 +10,7 @@
 #include "base/seam.h"
 #include "cache/members.h"
 #include "image/path.h"
-#include "transfer/codec.h"
+#include "transfer/compressor.h"
 #include "transfer/layer_before.h"
 #include "transfer/layer_end.h"
 #include "transfer/layer_fill.h"
@@ -42,13 +42,11 @@ struct writing {
 	int level;
 	bool table;
 	unsigned threads;
-	struct codec **codecs; /* one a thread, as are these */
-	struct fingerprint **keys;
+	struct compressor **compressors; /* one a thread */
 	struct layer_out out;
 	struct stream_hash *file_hash; /* of files of several chunks */
 	struct toc_write *toc;	       /* NULL: a plain format */
 	struct members *store;	       /* NULL: there is no cache, or nothing is compressed */
-	char codec_text[CODEC_TEXT_MAX];
 	uint64_t entries, progress_ns, members, members_cached, bytes_cached;
 	_Atomic uint64_t compress_ns, hash_ns;
 };
@@ -67,27 +65,6 @@ static int fill_job(void *userdata, struct pipeline *p, struct error *err)
 	return layer_fill_run(&w->fill, p, err);
 }
 
-/* Everything that the compressed bytes and the digest depend on. */
-static void key_of(const struct writing *w, struct fingerprint *f, const struct batch *b,
-		   struct piece *p)
-{
-	uint64_t lens[2] = {p->raw_len, p->data_len};
-
-	fingerprint_add(f, w->codec_text, sizeof(w->codec_text));
-	fingerprint_add(f, lens, sizeof(lens));
-	fingerprint_add(f, b->raw.data + p->raw_off, p->raw_len);
-	fingerprint_end(f, p->key);
-}
-
-static bool piece_known(struct writing *w, unsigned thread, struct batch *b, struct piece *p)
-{
-	if (!w->store)
-		return false;
-	key_of(w, w->keys[thread], b, p);
-	p->digest = (struct digest){.algo = DIGEST_SHA256};
-	return !members_get(w->store, p->key, p->digest.bytes, &b->out);
-}
-
 static int compress_job(void *userdata, unsigned thread, struct batch *b)
 {
 	struct writing *w = userdata;
@@ -96,21 +73,8 @@ static int compress_job(void *userdata, unsigned thread, struct batch *b)
 	struct piece *pieces = batch_pieces(b, &n);
 	int r = 0;
 
-	for (size_t i = 0; i < n && r >= 0; i++) {
-		struct piece *p = &pieces[i];
-		const uint8_t *data = b->raw.data + p->raw_off;
-		uint64_t before;
-
-		p->out_off = b->out.len;
-		p->cached = piece_known(w, thread, b, p);
-		before = now_ns();
-		if (!p->cached && p->data_len)
-			digest_of(DIGEST_SHA256, data, p->data_len, &p->digest);
-		hash_ns += now_ns() - before;
-		if (!p->cached)
-			r = codec_compress(w->codecs[thread], data, p->raw_len, &b->out);
-		p->out_len = b->out.len - p->out_off;
-	}
+	for (size_t i = 0; i < n && r >= 0; i++)
+		r = compressor_piece(w->compressors[thread], b, &pieces[i], &hash_ns);
 	atomic_fetch_add(&w->hash_ns, hash_ns);
 	atomic_fetch_add(&w->compress_ns, now_ns() - start - hash_ns);
 	return r;
@@ -170,7 +134,7 @@ static void pieces_keep(struct writing *w, const struct batch *b)
 		if (p->cached) {
 			w->members_cached++;
 			w->bytes_cached += p->out_len;
-		} else if (w->store)
+		} else if (p->fresh)
 			members_put(w->store, p->key, p->digest.bytes, b->out.data + p->out_off,
 				    p->out_len);
 	}
@@ -237,18 +201,12 @@ static int writing_new(struct writing *w, const struct layer_params *params, str
 	r = level_of(params, w->kind, &w->level, err);
 	if (r < 0)
 		return r;
-	w->codecs = calloc(w->threads, sizeof(struct codec *));
-	w->keys = calloc(w->threads, sizeof(struct fingerprint *));
-	r = w->codecs && w->keys ? 0 : -ENOMEM;
-	if (r >= 0 && params->cache && w->kind != CODEC_NONE) {
-		codec_describe(w->kind, w->level, w->codec_text);
+	w->compressors = calloc(w->threads, sizeof(struct compressor *));
+	r = w->compressors ? 0 : -ENOMEM;
+	if (r >= 0 && params->cache && w->kind != CODEC_NONE)
 		r = members_open(params->cache, &w->store);
-	}
-	for (unsigned i = 0; i < w->threads && r >= 0; i++) {
-		r = codec_new(w->kind, w->level, &w->codecs[i]);
-		if (r >= 0 && w->store)
-			r = members_fingerprint(w->store, &w->keys[i]);
-	}
+	for (unsigned i = 0; i < w->threads && r >= 0; i++)
+		r = compressor_new(w->kind, w->level, w->store, &w->compressors[i]);
 	if (r >= 0)
 		r = stream_hash_new(w->store, &w->out.blob_hash);
 	if (r >= 0)
@@ -262,14 +220,9 @@ static int writing_new(struct writing *w, const struct layer_params *params, str
 
 static void writing_fini(struct writing *w)
 {
-	for (unsigned i = 0; i < w->threads; i++) {
-		if (w->codecs && w->codecs[i])
-			codec_free(w->codecs[i]);
-		if (w->keys)
-			fingerprint_free(w->keys[i]);
-	}
-	free(w->codecs);
-	free(w->keys);
+	for (unsigned i = 0; i < w->threads && w->compressors; i++)
+		compressor_free(w->compressors[i]);
+	free(w->compressors);
 	stream_hash_free(w->out.blob_hash);
 	stream_hash_free(w->out.diff_hash);
 	stream_hash_free(w->file_hash);
