@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <zlib.h>
 
+#include "base/utf8.h"
+
 #include "prof/intern.h"
 
 enum { /* fields of Profile */
@@ -132,36 +134,12 @@ static void emit(struct pprof *p, unsigned field, const struct buf *msg)
 
 /* ---- text ---- */
 
-/* The bytes of the well-formed UTF-8 character at s, 0 when there is none. */
-static size_t utf8_length(const uint8_t *s)
+/* Bytes of the character at s when it can be shown, else 0: for control characters too. */
+static size_t shown_length(const uint8_t *s)
 {
-	static const struct {
-		uint8_t mask, lead, low, high; /* low, high: of the second byte, for this lead */
-		size_t n;
-	} forms[] = {
-		{0xff, 0xe0, 0xa0, 0xbf, 3}, {0xff, 0xed, 0x80, 0x9f, 3},
-		{0xff, 0xf0, 0x90, 0xbf, 4}, {0xff, 0xf4, 0x80, 0x8f, 4},
-		{0xe0, 0xc0, 0x80, 0xbf, 2}, {0xf0, 0xe0, 0x80, 0xbf, 3},
-		{0xfc, 0xf0, 0x80, 0xbf, 4},
-	};
+	bool control = *s < 0x20 || *s == 0x7f || (*s == 0xc2 && s[1] < 0xa0);
 
-	if (*s < 0x80)
-		return *s >= 0x20 && *s != 0x7f;
-	if (*s == 0xc0 || *s == 0xc1) /* longer than need be */
-		return 0;
-	if (*s == 0xc2 && s[1] < 0xa0) /* C1 control characters */
-		return 0;
-	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
-		if ((*s & forms[i].mask) != forms[i].lead)
-			continue;
-		if (s[1] < forms[i].low || s[1] > forms[i].high)
-			return 0;
-		for (size_t k = 2; k < forms[i].n; k++)
-			if ((s[k] & 0xc0) != 0x80)
-				return 0;
-		return forms[i].n;
-	}
-	return 0;
+	return control ? 0 : utf8_length(s, SIZE_MAX);
 }
 
 static void sanitise(struct pprof *p, const char *text)
@@ -170,7 +148,7 @@ static void sanitise(struct pprof *p, const char *text)
 
 	p->text.len = 0;
 	while (*s) {
-		size_t n = utf8_length(s);
+		size_t n = shown_length(s);
 
 		note(p, n ? buf_append(&p->text, s, n) : buf_printf(&p->text, "\\x%02x", *s));
 		s += n ? n : 1;

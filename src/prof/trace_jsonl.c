@@ -4,26 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-/* Bytes of the UTF-8 character at s; 0: it is none. */
-static size_t utf8_length(const uint8_t *s)
-{
-	uint32_t c = s[0], least = 0x80;
-	size_t n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
-
-	if (n < 2)
-		return n;
-	c &= 0x7fu >> n;
-	for (size_t i = 1; i < n; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (s[i] & 0x3f);
-		least = i == 1 ? 0x80 : least << 5;
-	}
-	return (n == 3 && c < 0x800) || (n == 4 && (c < 0x10000 || c > 0x10ffff)) ||
-			       (c >= 0xd800 && c < 0xe000)
-		       ? 0
-		       : n;
-}
+#include "base/utf8.h"
 
 int json_text_append(struct buf *b, const char *text)
 {
@@ -31,7 +12,7 @@ int json_text_append(struct buf *b, const char *text)
 	int r = buf_append(b, "\"", 1);
 
 	while (r >= 0 && *s) {
-		size_t n = utf8_length(s);
+		size_t n = utf8_length(s, SIZE_MAX);
 
 		if (!n)
 			r = buf_printf(b, "\\\\x%02x", *s);
@@ -59,16 +40,6 @@ int trace_request_target(const struct trace_request *rq, const struct trace_name
 	return buf_printf(ret, "%s/%s", strcmp(path, "/") ? path : "", rq->text);
 }
 
-static bool is_text(const char *s)
-{
-	for (size_t n; *s; s += n) {
-		n = utf8_length((const uint8_t *)s);
-		if (!n)
-			return false;
-	}
-	return true;
-}
-
 /* Names that are no text can be had exactly all the same. */
 static int path_append(struct buf *b, const char *path)
 {
@@ -76,7 +47,7 @@ static int path_append(struct buf *b, const char *path)
 
 	if (r >= 0)
 		r = json_text_append(b, path);
-	if (r < 0 || is_text(path))
+	if (r < 0 || utf8_is_text(path))
 		return r;
 	r = buf_append_str(b, ",\"path_hex\":\"");
 	for (; r >= 0 && *path; path++)

@@ -6,33 +6,7 @@
 #include <time.h>
 
 #include "base/base64.h"
-
-/* Length of the UTF-8 sequence at s (RFC 3629: shortest form, no surrogates); 0: there is none. */
-static size_t utf8_len(const uint8_t *s, size_t n)
-{
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t len = *s < 0x80 ? 1 : *s >> 5 == 6 ? 2 : *s >> 4 == 14 ? 3 : *s >> 3 == 30 ? 4 : 0;
-	uint32_t c = len == 1 ? *s : *s & (0x7fu >> len);
-
-	if (!len || len > n)
-		return 0;
-	for (size_t i = 1; i < len; i++) {
-		if (s[i] >> 6 != 2)
-			return 0;
-		c = c << 6 | (s[i] & 0x3f);
-	}
-	return c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : len;
-}
-
-bool utf8_is_text(const char *s)
-{
-	size_t left = strlen(s), n;
-
-	for (; left; s += n, left -= n)
-		if (!(n = utf8_len((const uint8_t *)s, left)))
-			return false;
-	return true;
-}
+#include "base/utf8.h"
 
 int json_text_string(struct buf *out, const void *text, size_t n, bool *lossy)
 {
@@ -50,7 +24,7 @@ int json_text_string(struct buf *out, const void *text, size_t n, bool *lossy)
 			r = buf_append(out, s + i, len);
 			continue;
 		}
-		len = utf8_len(s + i, n - i);
+		len = utf8_length(s + i, n - i);
 		if (!len) {
 			len = 1;
 			*lossy = true;

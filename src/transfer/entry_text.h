@@ -8,8 +8,6 @@
 
 #include "transfer/tar_encode.h"
 
-/* All of it is UTF-8 (RFC 3629). */
-bool utf8_is_text(const char *s);
 /* A string with its quotes. Bytes that are not UTF-8 become U+FFFD, as in every JSON writer, and
  * set *lossy. */
 int json_text_string(struct buf *out, const void *s, size_t n, bool *lossy);

@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "base/seam.h"
-#include "transfer/entry_text.h"
+#include "base/utf8.h"
 #include "transfer/layer_fill.h"
 #include "transfer/tree_walk.h"
 

@@ -10,6 +10,7 @@
 #include "base/digest.h"
 #include "base/json.h"
 #include "base/userns.h"
+#include "base/utf8.h"
 #include "base/work.h"
 
 static void error_first_writer_wins(void **state)
@@ -148,13 +149,72 @@ static void userns_maps(void **state)
 	assert_false(initial);
 }
 
+static size_t utf8_encode(uint32_t c, char s[5])
+{
+	size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+
+	memset(s, 0, 5);
+	for (size_t i = n; i-- > 1; c >>= 6)
+		s[i] = (char)(0x80 | (c & 0x3f));
+	s[0] = (char)(n == 1 ? c : (0xf00u >> n & 0xff) | c);
+	return n;
+}
+
+static void utf8_every_character(void **state)
+{
+	char s[5];
+
+	for (uint32_t c = 0; c < 0x200000; c++) {
+		size_t n = utf8_encode(c, s);
+
+		if ((c >= 0xd800 && c < 0xe000) || c > 0x10ffff)
+			n = 0;
+		if (utf8_length(s, SIZE_MAX) != n)
+			fail_msg("U+%04x: %zu", c, utf8_length(s, SIZE_MAX));
+		for (size_t cut = 1; cut < n; cut++)
+			assert_int_equal(utf8_length(s, cut), 0);
+	}
+}
+
+static void utf8_what_is_none(void **state)
+{
+	static const char *const bad[] = {
+		"\x80",
+		"\xbf",
+		"\xc0\x80",
+		"\xc1\xbf",
+		"\xc3",
+		"\xc3"
+		"(",
+		"\xe0\x9f\xbf",
+		"\xe2\x82",
+		"\xed\xa0\x80",
+		"\xef\xbf",
+		"\xf0\x8f\xbf\xbf",
+		"\xf0\x9f\x98",
+		"\xf4\x90\x80\x80",
+		"\xf8\x88\x80\x80\x80",
+		"\xfe",
+		"\xff",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(utf8_length(bad[i], SIZE_MAX), 0);
+		assert_false(utf8_is_text(bad[i]));
+	}
+	assert_true(utf8_is_text(""));
+	assert_true(utf8_is_text("a\n\x7f\u00e9\u20ac\U0001f600"));
+	assert_false(utf8_is_text("a\u00e9\xe9"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(userns_maps),	    cmocka_unit_test(error_first_writer_wins),
-		cmocka_unit_test(error_exit_codes), cmocka_unit_test(buf_stops_at_its_cap),
-		cmocka_unit_test(digest_grammar),   cmocka_unit_test(hasher_equals_one_shot),
-		cmocka_unit_test(json_limits),	    cmocka_unit_test(work_runs_everything),
+		cmocka_unit_test(userns_maps),		cmocka_unit_test(error_first_writer_wins),
+		cmocka_unit_test(error_exit_codes),	cmocka_unit_test(buf_stops_at_its_cap),
+		cmocka_unit_test(digest_grammar),	cmocka_unit_test(hasher_equals_one_shot),
+		cmocka_unit_test(utf8_every_character), cmocka_unit_test(utf8_what_is_none),
+		cmocka_unit_test(json_limits),		cmocka_unit_test(work_runs_everything),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
