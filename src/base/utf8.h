@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What is UTF-8 (RFC 3629: shortest form, no surrogates). Pure; converts nothing, and thinks nothing
- * of what a character means: a zero byte and a control character are characters. */
+/* What is UTF-8 (RFC 3629: shortest form, no surrogates). Pure; converts nothing, and thinks
+ * nothing of what a character means: a zero byte and a control character are characters. */
 #ifndef MORSEL_BASE_UTF8_H
 #define MORSEL_BASE_UTF8_H
 
