@@ -183,6 +183,12 @@ int main(int argc, char **argv)
 		r = index_run(format, &in, &err);
 	if (r >= 0)
 		_exit(0);
+	if (r == -ENOMEM) {
+		err = ERROR_INIT;
+		r = error_set(&err, -E2BIG,
+			      "its index takes more memory than parsing may, %u MiB: refused",
+			      (unsigned)(MEMORY_MAX >> 20));
+	}
 	if (!err.code)
 		error_set_errno(&err, r, "indexing failed");
 	snprintf(line, sizeof(line), "%d %s\n", -r, err.text);

@@ -13,6 +13,7 @@
 struct toc_unwrap {
 	int (*json)(void *userdata, const void *data, size_t n);
 	void *userdata;
+	struct error *err; /* while it is fed */
 	z_stream z;
 	struct tar_walk *walk; /* NULL: zstd */
 	ZSTD_DCtx *zstd;
@@ -31,7 +32,9 @@ static int on_entry(void *userdata, const struct tar_entry *e)
 	if (e->path_len != 17 || memcmp(e->path, "stargz.index.json", 17))
 		return -EBADMSG;
 	if (e->meta.size > TOC_RAW_MAX)
-		return -E2BIG;
+		return error_set(u->err, -E2BIG,
+				 "the table of contents has %llu bytes unpacked, the limit is %llu",
+				 (unsigned long long)e->meta.size, (unsigned long long)TOC_RAW_MAX);
 	u->in_toc = true;
 	return 0;
 }
@@ -131,6 +134,7 @@ int toc_unwrap_feed(struct toc_unwrap *u, const void *data, size_t n, struct err
 {
 	if (u->zstd)
 		return zstd_feed(u, data, n, err);
+	u->err = err;
 	u->z.next_in = (uint8_t *)data;
 	u->z.avail_in = (uInt)n;
 	while (u->z.avail_in && !u->complete && !u->z_end) {

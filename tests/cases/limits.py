@@ -1,6 +1,8 @@
 """The limits of docs/architecture.md at their edges, where only a server or a blob can reach them; badinput.py, references.py,
 network.py and the unit tests have the others."""
 import contextlib
+import gzip
+import hashlib
 import json
 import os
 import socket
@@ -9,7 +11,7 @@ import threading
 import samples
 import stargz
 from faults import FaultRegistry
-from images import OCI_MANIFEST, TOC_DIGEST, Layout, layer
+from images import OCI_MANIFEST, TOC_DIGEST, Layer, Layout, gzip_repeated, layer
 from tarball import Tar
 
 
@@ -119,6 +121,62 @@ def case_table_of_contents(t):
         lay = Layout(t.new_path("img"))
         lay.image([sparse_layer(lay, bytes_)])
         t.refused(code, "ls", f"oci:{lay.path}", says=words)
+
+MIB = 1 << 20
+
+
+def roomy_toc(t, size, said=None):
+    """A layout whose one file is in a table of contents of so many bytes, nearly all of them blank; said: what its tar
+    header says instead."""
+    content = b"hello, world\n"
+    blob = gzip.compress(stargz.header("greeting", len(content))) + gzip.compress(content + bytes(512 - len(content)))
+    at = len(blob)
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    entry = {"name": "greeting", "type": "reg", "size": len(content), "mode": 0o644, "modtime": "2020-09-13T12:26:40Z",
+             "offset": len(gzip.compress(stargz.header("greeting", len(content)))), "digest": digest, "chunkDigest": digest}
+    text = json.dumps({"version": 1, "entries": [entry]}).encode()[:-1]
+    blanks, rest = divmod(size - len(text) - 1, MIB)
+    head = Tar().header("stargz.index.json", size=said or size).out + text
+    member, _ = gzip_repeated(bytes(head), b" " * MIB, blanks, b" " * rest + b"}" + bytes(-size % 512 + 1024))
+    document = hashlib.sha256(text)
+    for _ in range(blanks):
+        document.update(b" " * MIB)
+    document.update(b" " * rest + b"}")
+    blob += member + stargz.footer(at)
+    lay = Layout(t.new_path("img"))
+    lay.image([Layer(b"", blob, diff_id="sha256:" + "0" * 64, annotations={TOC_DIGEST: "sha256:" + document.hexdigest()})])
+    return f"oci:{lay.path}"
+
+
+def case_table_of_contents_unpacked(t):
+    """512 MiB of JSON, out of less than one of gzip."""
+    # not: asan tsan
+    limit = 512 * MIB
+    t.equal(t.morsel("cat", roomy_toc(t, limit), "greeting").out, b"hello, world\n", "at the limit")
+    for said in (limit + 1, (1 << 31) - 1, 1 << 32, (1 << 63) - 1):
+        t.refused(7, "ls", "--cache-dir", t.path("c"), roomy_toc(t, MIB, said), says=[str(said), str(limit)])
+    t.equal(os.listdir(t.path("c/layers")), [], "layers kept")
+
+
+def heavy_layer(entries):
+    """A layer whose index has 62,000 bytes an entry, all of them attributes; its blob has little."""
+    one = Tar().file("f", b"", xattrs={"user.a": b"x" * 62_000}).out
+    blob, diff_id = gzip_repeated(b"", bytes(one), entries, bytes(1024))
+    return Layer(b"", blob, diff_id=diff_id)
+
+
+def case_parser_memory(t):
+    """An index may take 512 MiB while it is made; doubling, it has that beyond 256 MiB."""
+    # not: asan tsan
+    for entries, code in ((4000, 0), (4800, 7)):
+        lay = Layout(t.new_path("img"))
+        lay.image([heavy_layer(entries)])
+        ref = f"oci:{lay.path}"
+        if code:
+            t.refused(7, "ls", "--cache-dir", t.path("c"), ref, says=["layer sha256:", "memory", "512 MiB"])
+            t.equal(os.listdir(t.path("c/layers")), [], "layers kept")
+        else:
+            t.equal(t.morsel("ls", ref).text, "f\n", "one file of many entries")
 
 
 def case_a_container_of_many_limits(t):

@@ -309,6 +309,22 @@ def case_promises_that_are_not_kept(t):
     t.refused(6, "ls", f"oci:{image(t, item).path}", says="checksum of its table")
 
 
+def case_table_of_512_mib(t):
+    """The limit of a table unpacked: there it is read, beyond it is refused whatever the frames hold."""
+    # not: asan tsan
+    limit, mib = 512 << 20, 1 << 20
+
+    def pack(text):
+        blanks, rest = divmod(limit - len(text), mib)
+        return chunked.frame(text[:-1]) + chunked.frame(b" " * mib) * blanks + chunked.frame(b" " * rest + b"}")
+
+    lay = image(t, chunked.by_hand({"f": b"hello"}, pack=pack, position=lambda p: [p[0], p[1], limit, 1]))
+    t.equal(t.morsel("cat", f"oci:{lay.path}", "f").out, b"hello", "at the limit")
+    for size in (limit + 1, 1 << 31, 1 << 32):
+        refused(t, 7, [str(size), str(limit)], pack=pack, position=lambda p: [p[0], p[1], size, 1])
+    refused(t, 6, "makes no sense", pack=pack, position=lambda p: [p[0], p[1], (1 << 63) - 1, 1])
+
+
 def case_tables_that_lie(t):
     def edit(file, nth=0, **fields):
         def change(toc):

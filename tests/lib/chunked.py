@@ -77,9 +77,9 @@ def file_entries(name, data, cuts, dialect, blob):
 
 
 def by_hand(files, dialect="storage", kind=64, keys="new", cuts=(), entries=None, change=None, raw_change=None,
-            position=None, toc_digest=True, split=b"tar-split", annotate=None):
+            position=None, toc_digest=True, split=b"tar-split", annotate=None, pack=frame):
     """{name: bytes} as a zstd:chunked layer. cuts: where files that are long enough are cut. entries: more of them;
-    change(list) edits them, raw_change(bytes) the JSON; position(toc) the four numbers of footer and annotation;
+    change(list) edits them, raw_change(bytes) the JSON, pack(bytes) compresses it; position(toc) the four numbers of footer and annotation;
     annotate(dict) the annotations."""
     blob, tar, toc = bytearray(), b"", []
     for name, data in files.items():
@@ -99,7 +99,7 @@ def by_hand(files, dialect="storage", kind=64, keys="new", cuts=(), entries=None
         change(toc)
     text = json.dumps({"version": 1, "entries": toc}, indent="\t" if dialect == "stargz" else None).encode()
     text = raw_change(text) if raw_change else text
-    packed = frame(text)
+    packed = pack(text)
     at = [len(blob) + 8, len(packed), len(text), 1]
     blob += skippable(packed)
     split_at = (len(blob) + 8, len(split), 1000)
