@@ -19,8 +19,11 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "base/sparse.h"
+
 #define DATA_FD 3
 #define TABLE_FD 4
+#define HOLE_BYTES_MIN (16u << 10) /* runs of zeros that take no room in the cache */
 #define MEMORY_MAX ((rlim_t)512 << 20)
 #define CPU_SECONDS_MAX 3600
 
@@ -131,18 +134,7 @@ static ssize_t source_read(void *userdata, void *buf, size_t n)
 
 static int sink_write(void *userdata, uint64_t dev_off, const void *data, size_t n)
 {
-	for (const uint8_t *p = data; n;) {
-		ssize_t w = pwrite(DATA_FD, p, n, (off_t)dev_off);
-
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w < 0)
-			return -errno;
-		p += w;
-		dev_off += (uint64_t)w;
-		n -= (size_t)w;
-	}
-	return 0;
+	return sparse_write(seam_real(), DATA_FD, data, n, dev_off, HOLE_BYTES_MIN, NULL);
 }
 
 static int index_run(const struct layer_format *format, const struct index_source *in,

@@ -12,7 +12,9 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
-#define HOLE_BYTES 4096u	    /* runs of zeros that stay holes */
+#include "base/sparse.h"
+
+#define HOLE_BYTES_MIN SPARSE_BLOCK /* runs of zeros that stay holes */
 #define CLONE_BYTES_MIN (16u << 10) /* smaller files are written faster than shared */
 
 /* ---- attributes ---- */
@@ -126,38 +128,6 @@ int extract_directory_finish(struct extract_worker *w, uint32_t node, int fd)
 
 /* ---- contents ---- */
 
-static bool is_zero(const uint8_t *p, size_t n)
-{
-	return !p[0] && !memcmp(p, p + 1, n - 1);
-}
-
-/* Writes what is not zero, in runs; off is a multiple of HOLE_BYTES. *ret_end: of what was
- * written. */
-static int sparse_write(const struct seam *s, int fd, const uint8_t *buf, size_t n, uint64_t off,
-			uint64_t *ret_end)
-{
-	for (size_t at = 0; at < n;) {
-		size_t end = at;
-		int r;
-
-		while (end < n) {
-			size_t len = min_u64(n - end, HOLE_BYTES);
-
-			if (is_zero(buf + end, len))
-				break;
-			end += len;
-		}
-		if (end > at) {
-			r = seam_pwrite_full(s, fd, buf + at, end - at, off + at);
-			if (r < 0)
-				return r;
-			*ret_end = off + end;
-		}
-		at = end < n ? end + HOLE_BYTES : end; /* what is zero stays a hole */
-	}
-	return 0;
-}
-
 /* False: it has to be written. */
 static bool piece_clone(struct extract *x, uint32_t device, uint64_t dev_off, uint64_t n, int fd,
 			uint64_t off, uint64_t *end)
@@ -198,7 +168,7 @@ static int piece_copy(struct extract_worker *w, const struct erofs_inode *ino, u
 		return r;
 	if (ino->size >= CLONE_BYTES_MIN && piece_clone(x, device, dev_off, *ret_n, fd, off, end))
 		return 0; /* verified only now */
-	return sparse_write(x->o->seam, fd, w->buf, *ret_n, off, end);
+	return sparse_write(x->o->seam, fd, w->buf, *ret_n, off, HOLE_BYTES_MIN, end);
 }
 
 static int contents_copy(struct extract_worker *w, uint32_t node, const struct erofs_inode *ino,
