@@ -4,7 +4,7 @@
  * asked for by a GET after something broke, ended by a PUT with the digest, or by a DELETE.
  *
  * Where it goes on is a Location of the registry's own origin or nothing: another host gets neither
- * bytes nor credentials of ours. Sends no blob bytes itself: upload_http.c does.
+ * bytes nor credentials of ours. Sends no blob bytes itself: upload_send.c does.
  */
 #ifndef MORSEL_REGISTRY_UPLOAD_SESSION_H
 #define MORSEL_REGISTRY_UPLOAD_SESSION_H
