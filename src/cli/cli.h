@@ -6,7 +6,7 @@
  *   options.c   the option table: getopt, environment, help and checks all come from it
  *   output.c    sizes, times, JSON and tables on stdout
  *   progress.c  the bar on stderr
- *   complete.c  what a shell could put where the cursor is
+ *   complete.c  what a shell could put where the cursor is; complete_image.c: of images
  *   cmd_*.c     the verbs
  *   mount_helper.c  mount(8)'s way to say "morsel mount"
  *

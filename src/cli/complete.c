@@ -7,32 +7,16 @@
  *     :nospace        the candidates are not the end of the word
  *
  * What an argument is comes from the verb's usage ("REF PATH..."), what an option takes from the
- * table of options. References and paths are those that the cache knows: a key pressed must not
- * start a download. Says nothing when something is wrong.
+ * table of options. Says nothing when something is wrong.
  */
-#include "cli/cli.h"
+#include "cli/complete.h"
 
 #include <ctype.h>
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <jansson.h>
 #include <mntent.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#define PATIENCE_S 2
-
-struct completion {
-	struct cli *c;
-	const struct verb *verb;
-	const char *word; /* what is there already */
-	char **words;	  /* all, behind the program's name */
-	int n;
-};
 
 /* Neither a line's end nor what we say to the shell can be in a name. */
 static bool is_sayable(const char *name)
@@ -45,8 +29,8 @@ static bool is_sayable(const char *name)
 	return true;
 }
 
-static void offer(const struct completion *k, const char *prefix, const char *name,
-		  const char *more, const char *what)
+void offer(const struct completion *k, const char *prefix, const char *name, const char *more,
+	   const char *what)
 {
 	char *text;
 
@@ -66,8 +50,7 @@ static void offer_all(const struct completion *k, const char *prefix, const char
 	}
 }
 
-/* Files whose names follow a prefix that the shell does not know: "oci:", "--authfile=". */
-static void offer_files(const struct completion *k, const char *prefix, bool dirs_only)
+void offer_files(const struct completion *k, const char *prefix, bool dirs_only)
 {
 	const char *path = k->word + strlen(prefix), *slash = strrchr(path, '/');
 	char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup("");
@@ -159,78 +142,6 @@ static void offer_mounts(const struct completion *k)
 	puts(":dirs");
 }
 
-static void offer_known_refs(const struct completion *k, struct morsel *m)
-{
-	char *text;
-	json_t *o, *it;
-	size_t i;
-
-	if (morsel_cache_list(m, &text, NULL) < 0)
-		return;
-	o = json_loads(text, 0, NULL);
-	free(text);
-	json_array_foreach (json_object_get(o, "items"), i, it) {
-		const char *kind = json_string_value(json_object_get(it, "kind"));
-		const char *name = json_string_value(json_object_get(it, "name"));
-
-		if (kind && name && !strcmp(kind, "ref"))
-			offer(k, "", name, "", NULL);
-	}
-	json_decref(o);
-}
-
-static void offer_refs(const struct completion *k, struct morsel *m)
-{
-	static const char *const schemes[] = {"oci:", "docker-archive:", "oci-archive:"};
-	bool open = false;
-
-	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
-		if (!strncmp(k->word, schemes[i], strlen(schemes[i]))) {
-			offer_files(k, schemes[i], i == 0);
-			return;
-		}
-		offer(k, "", schemes[i], "", NULL);
-		open = open || !strncmp(k->word, schemes[i], strlen(k->word));
-	}
-	if (open)
-		puts(":nospace");
-	offer_known_refs(k, m);
-}
-
-struct path_offer {
-	const struct completion *k;
-	const char *dir; /* as it was written, with its slash */
-	bool open;
-};
-
-static int offer_path(void *userdata, const char *name, const struct morsel_stat *st)
-{
-	struct path_offer *p = userdata;
-	size_t n = strlen(p->dir);
-
-	offer(p->k, p->dir, name, S_ISDIR(st->mode) ? "/" : "", NULL);
-	p->open = p->open ||
-		  (S_ISDIR(st->mode) && !strncmp(name, p->k->word + n, strlen(p->k->word + n)));
-	return 0;
-}
-
-static void offer_paths(const struct completion *k, struct morsel *m, const char *ref)
-{
-	const char *slash = strrchr(k->word, '/');
-	struct path_offer p = {.k = k};
-	char *dir = slash ? strndup(k->word, (size_t)(slash - k->word) + 1) : strdup("");
-	struct morsel_image *img;
-
-	if (dir && !morsel_image_open(m, ref, &img, NULL)) {
-		p.dir = dir;
-		morsel_image_list(img, dir, offer_path, &p, NULL);
-		morsel_image_close(img);
-	}
-	if (p.open)
-		puts(":nospace");
-	free(dir);
-}
-
 /* The k-th argument's word in "[-z] REF PATH... DEST", without brackets and dots. */
 static bool usage_argument(const char *usage, int k, char ret[static 80])
 {
@@ -260,53 +171,6 @@ static void offer_choices(const struct completion *k, char *choices)
 		offer(k, "", p, "", NULL);
 }
 
-static struct morsel *_Atomic impatient_context;
-
-static void on_alarm(int sig)
-{
-	morsel_cancel(impatient_context);
-}
-
-/* The context that the options so far ask for, which does not dial; the reference among them. */
-static struct morsel *quiet_context(const struct completion *k)
-{
-	struct sigaction sa = {.sa_handler = on_alarm};
-	struct cli *c = k->c;
-	char *last = k->words[k->n - 1];
-	struct morsel *m;
-	int null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC), r;
-
-	if (null_fd < 0 || dup2(null_fd, 2) < 0)
-		return NULL;
-	close(null_fd);
-	c->verb = k->verb;
-	morsel_options_init(&c->options);
-	k->words[k->n - 1] = NULL;
-	r = options_read(c, k->n - 1, k->words);
-	k->words[k->n - 1] = last;
-	if (r)
-		return NULL;
-	c->options.offline = true;
-	if (morsel_new(&c->options, &m, NULL) < 0)
-		return NULL;
-	impatient_context = m;
-	sigaction(SIGALRM, &sa, NULL);
-	alarm(PATIENCE_S);
-	return m;
-}
-
-static void offer_from_cache(const struct completion *k, bool paths)
-{
-	struct morsel *m = quiet_context(k);
-
-	if (m && paths && k->c->n_args > 0)
-		offer_paths(k, m, k->c->args[0]);
-	else if (m && !paths)
-		offer_refs(k, m);
-	alarm(0);
-	morsel_free(m);
-}
-
 static void offer_argument(const struct completion *k, int nth)
 {
 	char what[80];
@@ -318,14 +182,16 @@ static void offer_argument(const struct completion *k, int nth)
 	else if (!strcmp(what, "VERB"))
 		offer_verbs(k);
 	else if (!strcmp(what, "REF"))
-		offer_from_cache(k, false);
+		offer_refs(k);
+	else if (!strcmp(what, "REPO"))
+		offer_repositories(k);
 	else if (!strcmp(what, "PATH"))
-		offer_from_cache(k, true);
+		offer_paths(k);
 	else if (!strcmp(what, "DIR") && !strstr(k->verb->usage, "REF")) /* umount, stat */
 		offer_mounts(k);
 	else if (!strcmp(what, "DIR")) {
 		if (nth && strstr(k->verb->usage, "DIR... REF")) /* push: it may be the last */
-			offer_from_cache(k, false);
+			offer_refs(k);
 		puts(":dirs");
 	} else if (!strcmp(what, "DEST") || !strcmp(what, "FILE"))
 		puts(":files");

@@ -6,6 +6,7 @@ import re
 import select
 import time
 
+from faults import FaultRegistry
 from images import Layout, layer
 from morseltest import Failure, need
 from registries import Registry
@@ -66,7 +67,7 @@ def case_files_and_paths(t):
 
 
 def case_known_images(t):
-    """References and paths come from the cache: nobody is asked."""
+    """References and paths come from the cache: nobody is asked for them."""
     lay = image(t)
     reg = Registry(t)
     reg.push(lay, "team/image", tag="v1")
@@ -78,6 +79,73 @@ def case_known_images(t):
     reg.stop()
     t.equal(offered(t, "ls", host)[0], [ref], "references")
     t.equal(offered(t, "ls", ref, "etc/g")[0], ["etc/greeting"], "paths")
+
+
+def case_tags(t):
+    """Behind a repository's ":" the registry is asked too; cached ones are there once, and offline alone."""
+    lay = image(t)
+    reg = Registry(t)
+    for tag in ("v1", "v2", "w"):
+        reg.push(lay, "team/image", tag=tag)
+    ref = reg.ref("team/image", "v1")
+    repo = ref[:-3]
+    t.equal(sorted(offered(t, "ls", repo + ":")[0]), [repo + ":v1", repo + ":v2", repo + ":w"], "all")
+    t.equal(sorted(offered(t, "mount", repo + ":v")[0]), [repo + ":v1", repo + ":v2"], "some")
+    t.equal(offered(t, "mount", "docker://" + repo + ":w")[0], ["docker://" + repo + ":w"], "with docker://")
+    t.equal(offered(t, "push", ".", repo + ":v2")[0], [repo + ":v2"], "where a directory may stand, too")
+    t.morsel("ls", ref)
+    t.equal(sorted(offered(t, "cat", repo + ":")[0]), [repo + ":v1", repo + ":v2", repo + ":w"], "one is known")
+    t.equal(offered(t, "tags", repo[:-3])[0], [repo], "a repository")
+    t.equal(offered(t, "ls", "--offline", repo + ":")[0], [ref], "--offline")
+    t.equal(offered(t, "ls", "--pull=never", repo + ":")[0], [ref], "--pull=never")
+    r = t.morsel("completion", "words", "--", "ls", repo + ":", env={"MORSEL_OFFLINE": "1"})
+    t.equal(r.text.split(), [ref], "MORSEL_OFFLINE")
+    t.equal(offered(t, "ls", f"{repo}-missing:"), ([], set()), "a repository that is not there")
+    t.equal(offered(t, "ls", "localhost:5")[0], [], "a host with half a port")
+    local = f"oci:{lay.path}:"
+    t.equal(offered(t, "ls", local), ([local + "latest"], {":nospace"}), "names in a layout")
+
+
+def case_tags_of_a_registry_that_is_slow(t):
+    """It is given a second and a half, whatever it does, and what the cache knows is offered all the same."""
+    lay = image(t)
+    r = FaultRegistry(t, lay)
+    t.morsel("ls", "--insecure", r.ref())
+    repo = r.ref().rpartition(":")[0]
+    for rule in ({"stall": 30, "at": 0}, {"status": 500}, {"status": 429, "headers": {"Retry-After": "20"}}, {"status": 401}):
+        r.heal()
+        r.rule(path="/tags/list", **rule)
+        start = time.monotonic()
+        got = offered(t, "ls", "--insecure", repo + ":")
+        t.equal(got, ([r.ref()], set()), f"offered with {rule}")
+        t.check(time.monotonic() - start < 1.7 + t.slow, f"{time.monotonic() - start:.1f} s with {rule}")
+
+
+def case_tags_behind_a_password(t):
+    """Credentials are found as always; a helper that asks a human finds neither terminal nor display, and is not waited for."""
+    lay = image(t)
+    reg = Registry(t, auth="htpasswd")
+    reg.push(lay, "team/image", tag="v1")
+    repo = reg.ref("team/image", "v1")[:-3]
+    t.equal(offered(t, "ls", repo + ":")[0], [], "without credentials")
+    t.equal(offered(t, "ls", "--authfile", reg.authfile(), repo + ":")[0], [repo + ":v1"], "with an authfile")
+    os.makedirs(t.path("bin"))
+    with open(t.path("bin/docker-credential-human"), "w", encoding="ascii") as f:
+        f.write(f"#!/bin/sh\necho $$ ${{DISPLAY-none}} ${{GPG_TTY-none}} >{t.path('asked')}\n(: </dev/tty) 2>/dev/null && "
+                f"echo terminal >>{t.path('asked')}\nexec sleep 60\n")
+    os.chmod(t.path("bin/docker-credential-human"), 0o755)
+    with open(t.path("config.json"), "w", encoding="ascii") as f:
+        f.write('{"credHelpers": {"%s": "human"}}' % reg.host)
+    start = time.monotonic()
+    got = typed(t, ["bash", "--norc", "--noprofile", "-i"],
+                f"PATH={t.path('bin')}:$PATH; export DISPLAY=:0 GPG_TTY=$(tty); source <(morsel completion bash); "
+                "bind 'set bell-style none'", [f"morsel ls --authfile {t.path('config.json')} {repo}:"])
+    t.equal(got, [f"morsel ls --authfile {t.path('config.json')} {repo}:"], "the line")
+    with open(t.path("asked"), encoding="ascii") as f:
+        pid, *seen = f.read().split()
+    t.equal(seen, ["none", "none"], "what the helper found")
+    t.check(not os.path.exists(f"/proc/{pid}"), "the helper is still there")
+    t.check(time.monotonic() - start < 15, "it took long")
 
 
 # -- in shells
@@ -123,11 +191,19 @@ def wanted_lines(t):
     """(line, what it becomes)"""
     lay = image(t)
     d, ref = t.work, f"oci:{lay.path}"
+    reg = Registry(t)
+    reg.push(lay, "team/image", tag="v1")
+    reg.push(lay, "team/image", tag="w-never-pulled")
+    known = reg.ref("team/image", "v1")
+    t.morsel("ls", known)
     for line, want in (("morsel insp", "morsel inspect"), ("morsel mount --offl", "morsel mount --offline"),
                        ("morsel mount --pull=mis", "morsel mount --pull=missing"),
                        ("morsel mount --pull mis", "morsel mount --pull missing"),
                        ("morsel ls --platf", "morsel ls --platform="),
                        (f"morsel ls oci:{d}/im", f"morsel ls oci:{d}/img/"),
+                       (f"morsel mount {known[:-2]}w", f"morsel mount {known[:-2]}w-never-pulled"),
+                       (f"morsel cp {known} etc/gr", f"morsel cp {known} etc/greeting"),
+                       (f"morsel ls {known} em", f"morsel ls {known} empty/"),
                        (f"morsel cat {ref} etc/gr", f"morsel cat {ref} etc/greeting"),
                        (f"morsel cat {ref} et", f"morsel cat {ref} etc/"),
                        (f"morsel cat {ref} etc/two", f"morsel cat {ref} etc/two words"),
