@@ -152,25 +152,36 @@ static int ca_take(const struct reading *x, const char *url, const json_t *ca, s
 	return r;
 }
 
-/* A file with both, or a list of such, or of [certificate, key]. libcurl takes one pair: the first.
- */
+/* A file with both, or [certificate, key]. */
+static int client_add(const struct reading *x, const char *url, const json_t *pair, struct site *s)
+{
+	bool two = json_is_array(pair);
+	const char *cert = json_string_value(two ? json_array_get(pair, 0) : pair);
+	const char *key = two ? json_string_value(json_array_get(pair, 1)) : NULL;
+	_cleanup_(freep) char *cert_path = NULL, *key_path = NULL;
+
+	if (!cert)
+		return bad(x, url, "client", "is not a file, a list of files or of [cert, key]");
+	cert_path = path_of(x, cert);
+	key_path = path_of(x, key && *key ? key : cert);
+	return cert_path && key_path ? site_client_add(s, cert_path, key_path) : -ENOMEM;
+}
+
 static int client_take(const struct reading *x, const char *url, const json_t *client,
 		       struct site *s)
 {
-	const json_t *pair = json_is_array(client) ? json_array_get(client, 0) : client;
-	const char *cert = json_string_value(pair), *key = NULL;
+	json_t *v;
+	size_t i;
+	int r = 0;
 
-	if (!client || (json_is_array(client) && !pair))
+	if (!client)
 		return 0;
-	if (json_is_array(pair)) {
-		cert = json_string_value(json_array_get(pair, 0));
-		key = json_string_value(json_array_get(pair, 1));
-	}
-	if (!cert)
-		return bad(x, url, "client", "is not a file, a list of files or of [cert, key]");
-	s->cert = path_of(x, cert);
-	s->key = path_of(x, key && *key ? key : cert);
-	return s->cert && s->key ? 0 : -ENOMEM;
+	if (!json_is_array(client))
+		return client_add(x, url, client, s);
+	json_array_foreach (client, i, v)
+		if (r >= 0)
+			r = client_add(x, url, v, s);
+	return r;
 }
 
 /* What frames a message, or is ours to say, is not for a file to set. */

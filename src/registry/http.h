@@ -71,7 +71,8 @@ void http_feed_wake(struct http_feed *f); /* any thread */
 struct http_tls {
 	char *ca; /* certificates in PEM, trusted besides the system's; or NULL */
 	size_t ca_len;
-	char *cert, *key; /* files of ours, or NULL */
+	char *cert, *key;	      /* files of ours, or NULL */
+	struct client_certs *clients; /* these and others, to choose from; or NULL */
 };
 
 struct http_request {

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 
 #include "base/thread.h"
+#include "registry/client_certs.h"
 
 #define BODY_BUFFER ((size_t)1 << 20)
 #define RECEIVE_BYTES (512L << 10)
@@ -259,7 +260,14 @@ static void method_set(struct transfer *t, CURL *e)
 		curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, rq->method);
 }
 
-/* The system's roots stay, in CURLOPT_CAPATH. */
+static CURLcode on_ssl_ctx(CURL *e, void *ssl_ctx, void *clients)
+{
+	client_certs_use(clients, ssl_ctx);
+	return CURLE_OK;
+}
+
+/* The system's roots stay, in CURLOPT_CAPATH. libcurl knows of one client certificate, by which it
+ * tells connections apart. */
 static void tls_set(const struct http_tls *tls, CURL *e)
 {
 	struct curl_blob ca = {.flags = CURL_BLOB_NOCOPY};
@@ -272,6 +280,8 @@ static void tls_set(const struct http_tls *tls, CURL *e)
 	if (tls && tls->cert) {
 		curl_easy_setopt(e, CURLOPT_SSLCERT, tls->cert);
 		curl_easy_setopt(e, CURLOPT_SSLKEY, tls->key);
+		curl_easy_setopt(e, CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
+		curl_easy_setopt(e, CURLOPT_SSL_CTX_DATA, tls->clients);
 	}
 }
 

@@ -110,11 +110,7 @@ static int client_add(struct site *s, const char *dir, const char *name, struct 
 	if (access(other, F_OK) < 0)
 		return error_set(err, -EBADMSG, "%s/%s: there is no %s beside it", dir, name,
 				 other);
-	if (is_cert && !s->cert) {
-		s->cert = steal_ptr(cert);
-		s->key = steal_ptr(key);
-	}
-	return 0;
+	return is_cert ? site_client_add(s, cert, key) : 0;
 }
 
 /* 0: the directory is there. */
@@ -151,7 +147,7 @@ int site_certificates(const struct seam *seam, struct site *s, struct error *err
 	_cleanup_(freep) char *user = conf_user_path("/containers/certs.d/");
 	const char *roots[] = {user, "/etc/containers/certs.d/", "/etc/docker/certs.d/"};
 
-	if (s->ca || s->cert)
+	if (s->ca || s->clients)
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(roots); i++) {
 		_cleanup_(freep) char *dir = roots[i] ? conf_join(roots[i], host) : NULL;

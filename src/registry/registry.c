@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "registry/client_certs.h"
 #include "registry/conf.h"
 
 #define CA_FILE_MAX ((size_t)1 << 20)
@@ -92,6 +93,7 @@ static void host_free(struct host *h)
 	free(h->tls.ca);
 	free(h->tls.cert);
 	free(h->tls.key);
+	client_certs_free(h->tls.clients);
 	free(h);
 }
 DEFINE_CLEANUP(struct host *, host_free)
@@ -145,15 +147,10 @@ static int tls_load(const struct registry *r, const struct site *s, struct http_
 		if (e >= 0)
 			e = buf_printf(&all, "%s\n", text);
 	}
-	if (e >= 0 && s->cert) {
-		const char *missing = access(s->cert, R_OK)  ? s->cert
-				      : access(s->key, R_OK) ? s->key
-							     : NULL;
-
-		if (missing)
-			e = error_set_errno(err, -errno, "client certificate %s", missing);
-		ret->cert = strdup(s->cert);
-		ret->key = strdup(s->key);
+	if (e >= 0 && s->clients) {
+		e = client_certs_load(r->o.seam, s->clients, &ret->clients, err);
+		ret->cert = strdup(s->clients[0]);
+		ret->key = strdup(s->clients[1]);
 	}
 	ret->ca = (char *)all.data;
 	ret->ca_len = all.len;
@@ -259,7 +256,7 @@ static const struct http_tls *tls_elsewhere(struct registry *r, const struct ori
 	else
 		snprintf(name, sizeof(name), "%s:%u", target->host, target->port);
 	s = site_add(&one, name, "");
-	if (!s || site_certificates(r->o.seam, s, NULL) < 0 || (!s->ca && !s->cert))
+	if (!s || site_certificates(r->o.seam, s, NULL) < 0 || (!s->ca && !s->clients))
 		return NULL;
 	h = registry_host_of(r, s, NULL);
 	return h ? &h->tls : NULL;

@@ -32,13 +32,12 @@ void site_fini(struct site *s)
 		explicit_bzero(*h, strlen(*h));
 	strings_free(s->headers);
 	strings_free(s->ca);
+	strings_free(s->clients);
 	free(s->host);
 	free(s->api);
 	free(s->repo);
 	free(s->ns);
 	free(s->conf);
-	free(s->cert);
-	free(s->key);
 	*s = (struct site){0};
 }
 
@@ -66,6 +65,13 @@ struct site *site_add(struct site_list *l, const char *host, const char *repo)
 	}
 	l->n++;
 	return s;
+}
+
+int site_client_add(struct site *s, const char *cert, const char *key)
+{
+	int r = strings_add(&s->clients, cert);
+
+	return r < 0 ? r : strings_add(&s->clients, key);
 }
 
 void site_list_fini(struct site_list *l)

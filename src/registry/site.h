@@ -20,9 +20,9 @@ struct site {
 	char *repo; /* what the repository is called there */
 	char *ns;   /* the registry it stands in for, which it is told; or NULL */
 	char *conf; /* which entry of a file says so; "" = none. Part of the identity of its host */
-	char **headers;	  /* complete lines, sent to nobody else; NULL-terminated, or NULL */
-	char **ca;	  /* files, as headers */
-	char *cert, *key; /* files; or NULL */
+	char **headers; /* complete lines, sent to nobody else; NULL-terminated, or NULL */
+	char **ca;	/* files, as headers */
+	char **clients; /* files: a certificate, its key, and so on; as headers */
 	enum site_scheme scheme;
 	bool is_mirror;
 	bool tags, digests;	 /* what it may be asked for */
@@ -45,5 +45,7 @@ void site_list_take(struct site_list *to, struct site_list *from);
 
 /* A NULL-terminated array that owns its strings. -ENOMEM. */
 int strings_add(char ***list, const char *text);
+/* A client certificate and its key. -ENOMEM. */
+int site_client_add(struct site *s, const char *cert, const char *key);
 
 #endif

@@ -16,8 +16,8 @@ def client_pair(t, name="client"):
     """A self-signed client certificate and its key: their paths."""
     need("openssl")
     crt, key = t.path(f"{name}.cert"), t.path(f"{name}.key")
-    t.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-          "-addext", "extendedKeyUsage=clientAuth", "-keyout", key, "-out", crt)
+    t.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+          "-subj", f"/CN={name}", "-addext", "extendedKeyUsage=clientAuth", "-keyout", key, "-out", crt)
     return crt, key
 
 
@@ -72,6 +72,49 @@ def case_client_certificate(t):
     t.morsel("ls", "--cache-dir", t.new_path("cache"), r.ref())
     write(t, os.path.relpath(host, t.work), f'server = "https://{r.host}"\nskip_verify = true\nclient = "absent.pem"\n')
     t.refused(3, "ls", "--cache-dir", t.new_path("cache"), r.ref(), says="absent.pem")
+
+
+def case_several_client_certificates(t):
+    """Of several in one directory the server gets the one whose issuer it names, as from docker and podman; also from
+    hosts.toml."""
+    pairs = {name: client_pair(t, name) for name in ("alpha", "beta", "gamma")}
+    lay = samples.hello(t)
+    plain = Registry(t, tls=True)
+    plain.push(lay)
+    plain.stop()
+
+    def asks(name):
+        r = Registry(t, tls=True, client_ca=pairs[name][0], data=plain.dir)
+        certs_d(t, r.host, (r.cert, "ca.crt"))
+        return r
+
+    for name in pairs:
+        r = asks(name)
+        for i, (crt, key) in enumerate(pairs.values()):
+            certs_d(t, r.host, (crt, f"{i}.cert"), (key, f"{i}.key"))
+        t.equal(t.morsel("cat", "--cache-dir", t.new_path("cache"), r.ref(), "greeting").text, "hello, world\n", name)
+    r = asks("beta")
+    both = ", ".join(f'["{crt}", "{key}"]' for crt, key in pairs.values())
+    write(t, f"home/.config/containerd/certs.d/{r.host}/hosts.toml",
+          f'server = "https://{r.host}"\nca = "{r.cert}"\nclient = [{both}]\n')
+    t.morsel("ls", "--cache-dir", t.new_path("cache"), r.ref())
+    r = asks("gamma")
+    for name in ("alpha", "beta"):
+        certs_d(t, r.host, (pairs[name][0], f"{name}.cert"), (pairs[name][1], f"{name}.key"))
+    t.refused(5, "ls", "--cache-dir", t.new_path("cache"), r.ref(), says=r.host)
+
+
+def case_client_certificates_that_are_none(t):
+    """Each is looked at, also one that would not be shown; nobody is asked for a passphrase."""
+    crt, key = client_pair(t)
+    _, other = client_pair(t, "other")
+    t.run("openssl", "ec", "-aes128", "-passout", "pass:secret", "-in", key, "-out", t.path("locked.key"))
+    r = Registry(t, tls=True)
+    d = certs_d(t, r.host, (r.cert, "ca.crt"), (crt, "a.cert"), (key, "a.key"))
+    for cert, its_key, words in ((crt, other, "is not its key"), (crt, t.path("locked.key"), "is encrypted"),
+                                 (key, key, "there is no certificate"), (crt, crt, "is no key")):
+        certs_d(t, r.host, (cert, "z.cert"), (its_key, "z.key"))
+        t.refused(6, "ls", r.ref(), says=[d + "/z.", words])
 
 
 def case_skip_verify_is_for_its_host_only(t):

@@ -49,7 +49,8 @@ class Registry:
     def make_certificate(self):
         need("openssl")
         self.cert = f"{self.dir}/tls.crt"
-        self.t.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=morsel-test",
+        self.t.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+                   "/CN=morsel-test",
                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{self.dir}/tls.key", "-out", self.cert)
         self.config["http"]["tls"] = {"certificate": self.cert, "key": f"{self.dir}/tls.key"}
         if self.client_ca:

@@ -123,15 +123,18 @@ static void details_of_a_host(void **state)
 	assert_int_equal(l.n, 3);
 	assert_string_equal(l.sites[0].ca[0], "/dir/a.pem");
 	assert_string_equal(l.sites[0].ca[1], "/b.pem");
-	assert_string_equal(l.sites[0].cert, "/dir/c");
-	assert_string_equal(l.sites[0].key, "/k");
+	assert_string_equal(l.sites[0].clients[0], "/dir/c");
+	assert_string_equal(l.sites[0].clients[1], "/k");
+	assert_string_equal(l.sites[0].clients[2], "/dir/d");
+	assert_string_equal(l.sites[0].clients[3], "/dir/e");
+	assert_null(l.sites[0].clients[4]);
 	assert_int_equal(l.sites[0].dial_ns, 1500 * NS_PER_MS);
 	assert_string_equal(l.sites[0].headers[0], "X-B: 1");
 	assert_string_equal(l.sites[0].headers[1], "X-A: 2");
 	assert_string_equal(l.sites[0].headers[2], "X-A;");
 	assert_null(l.sites[0].headers[3]);
-	assert_string_equal(l.sites[1].cert, "/dir/both.pem");
-	assert_string_equal(l.sites[1].key, "/dir/both.pem");
+	assert_string_equal(l.sites[1].clients[0], "/dir/both.pem");
+	assert_string_equal(l.sites[1].clients[1], "/dir/both.pem");
 	assert_null(l.sites[2].ca);
 }
 
