@@ -12,6 +12,7 @@
 #define INDEX_MAX ((size_t)4 << 20)
 #define INDEX_TYPE "application/vnd.oci.image.index.v1+json"
 #define REF_NAME "org.opencontainers.image.ref.name"
+#define TEMP_PREFIX ".tmp-"
 #define TEMP_MAX 40
 
 struct layout_writer {
@@ -37,7 +38,7 @@ static void temp_name(const struct seam *s, const char *dir, char out[static TEM
 	uint64_t nonce;
 
 	s->random(s, &nonce, sizeof(nonce));
-	snprintf(out, TEMP_MAX, "%s.tmp-%016llx", dir, (unsigned long long)nonce);
+	snprintf(out, TEMP_MAX, "%s" TEMP_PREFIX "%016llx", dir, (unsigned long long)nonce);
 }
 
 static void blob_name(const struct digest *d, char out[static DIGEST_TEXT_MAX + 32])
@@ -92,7 +93,7 @@ static bool is_empty(int dir_fd)
 	while (empty && (e = readdir(d)))
 		empty = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
 			!strcmp(e->d_name, "blobs") || !strcmp(e->d_name, "oci-layout") ||
-			!strncmp(e->d_name, ".tmp-", 5);
+			!strncmp(e->d_name, TEMP_PREFIX, sizeof(TEMP_PREFIX) - 1);
 	if (d)
 		closedir(d);
 	else
@@ -128,11 +129,32 @@ static int layout_begin(struct layout_writer *w, struct error *err)
 	return file_put(w, "oci-layout", text, sizeof(text) - 1, err);
 }
 
+/* Blobs that this user's killed processes were writing: for who alone uses the layout. */
+static void left_remove(const struct layout_writer *w)
+{
+	int fd = openat(w->fd, "blobs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	struct stat st;
+
+	while (d && (e = readdir(d)))
+		if (!strncmp(e->d_name, TEMP_PREFIX, sizeof(TEMP_PREFIX) - 1) &&
+		    !fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) &&
+		    st.st_uid == geteuid())
+			unlinkat(fd, e->d_name, 0);
+	if (d)
+		closedir(d);
+	else
+		closep(&fd);
+}
+
 static int use_begin(struct layout_writer *w, struct error *err)
 {
 	w->use_fd = w->seam->openat(w->seam, w->fd, "oci-layout", O_RDONLY | O_NOFOLLOW, 0);
 	if (w->use_fd < 0)
 		return error_set_errno(err, w->use_fd, "%s: can't open oci-layout", w->path);
+	if (!flock(w->use_fd, LOCK_EX | LOCK_NB))
+		left_remove(w);
 	while (flock(w->use_fd, LOCK_SH) < 0)
 		if (errno != EINTR)
 			return error_set_errno(err, -errno, "%s: can't lock the layout", w->path);

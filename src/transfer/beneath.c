@@ -79,6 +79,23 @@ int beneath_parent(struct beneath *b, const char *path, const char **ret_name)
 	return b->fd < 0 ? b->fd : 0;
 }
 
+int beneath_holds_something(int dir_fd)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *d;
+
+	if (!dir) {
+		r = -errno;
+		closep(&fd);
+		return r;
+	}
+	while (!r && (d = readdir(dir)))
+		r = strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
+	closedir(dir);
+	return r;
+}
+
 /* ---- clearing ---- */
 
 /* Removes what it can from one directory. 1: `path` has been made longer by a directory that must
@@ -105,7 +122,7 @@ static int clear_one(int root_fd, struct buf *path, int *result)
 				continue;
 			if (errno == ENOTEMPTY || errno == EEXIST) {
 				if (geteuid()) /* it may have its final mode */
-					(void)!fchmodat(fd, d->d_name, 0700, 0);
+					(void)!fchmodat(fd, d->d_name, 0700, AT_SYMLINK_NOFOLLOW);
 				r = buf_printf(path, "%s%s", path->len ? "/" : "", d->d_name);
 				r = r < 0 ? r : 1;
 				continue;

@@ -24,6 +24,9 @@ struct beneath {
 int beneath_parent(struct beneath *b, const char *path, const char **ret_name);
 void beneath_fini(struct beneath *b);
 
+/* 1: the directory holds something; 0: it does not. */
+int beneath_holds_something(int dir_fd);
+
 /* Removes what is in the directory, whatever modes it has. Goes on after a failure; -errno of the
  * first. */
 int beneath_clear(int dir_fd);

@@ -380,16 +380,16 @@ static int tree_make(struct extract *x, struct place *pl)
 	struct stat st;
 	int r;
 
-	if (fstat(pl->fd, &st) < 0)
+	if (fstat(pl->stage.fd, &st) < 0)
 		return extract_fail_at(x, -errno, 0, "can't open the directory");
-	x->root_fd = pl->fd;
+	x->root_fd = pl->stage.fd;
 	x->uid = st.st_uid;
 	x->gid = st.st_gid;
 	r = files_make(x);
 	if (r >= 0)
 		r = links_make(x);
 	if (r >= 0 && !pl->merge)
-		r = directories_finish(x, pl->fd);
+		r = directories_finish(x, pl->stage.fd);
 	if (r >= 0)
 		r = extract_stopped(x);
 	if (r < 0)
@@ -397,7 +397,7 @@ static int tree_make(struct extract *x, struct place *pl)
 	r = place_commit(pl, &x->plan, &err);
 	if (r < 0)
 		return extract_fail(x, r, &err);
-	place_clear(pl);
+	stage_clear(&pl->stage);
 	return pl->merge ? directories_finish(x, pl->dest_fd) : 0;
 }
 

@@ -7,8 +7,9 @@
  *   extract.c       the work: threads that each take a directory and make what is in it
  *   extract_fetch.c reads layers that are far away from front to back
  *   extract_node.c  makes one file, symlink or device, and gives it its attributes
- *   place.c         where: a directory beside (or in) the destination that takes its place at the
- * end beneath.c       names that never lead out of a directory
+ *   place.c         where: how what was built gets its name at the end
+ *   stage.c         the directory to build in, and what killed processes left of theirs
+ *   beneath.c       names that never lead out of a directory
  *
  * Everything is built in a directory of mode 0700 that no other user can enter, so that nobody can
  * put anything in the way; it gets its name when all of it is there. Contents come from the

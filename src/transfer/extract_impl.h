@@ -8,6 +8,7 @@
 #include "base/thread.h"
 #include "transfer/beneath.h"
 #include "transfer/extract.h"
+#include "transfer/stage.h"
 
 #define FETCH_THREADS 4u
 #define EXTRACT_PIECE ((size_t)1 << 20) /* bytes read and written at a time */
@@ -53,17 +54,16 @@ struct place {
 	bool inside;   /* built in dest, not beside it */
 	bool merge;    /* filled entry by entry, not by one rename */
 	bool keep;     /* what is there keeps its kind: see extract_options.dest_fd */
-	char temp[64]; /* name of the directory being built, "" = none */
-	int fd;	       /* that directory */
+	struct stage stage;
 };
-#define PLACE_INIT(path) ((struct place){.dest = (path), .parent_fd = -1, .dest_fd = -1, .fd = -1})
+#define PLACE_INIT(path)                                                                           \
+	((struct place){.dest = (path), .parent_fd = -1, .dest_fd = -1, .stage = STAGE_INIT})
 
 /* Makes the directory to build in. */
 int place_open(struct place *pl, const char *dest, const struct extract_options *o,
 	       struct error *err);
-/* Removes what was built, or is left of it, unless it has got its name. */
-void place_clear(struct place *pl);
-void place_fini(struct place *pl); /* with place_clear() */
+/* Removes what was built and has not got its name. */
+void place_fini(struct place *pl);
 /* Whether what is there leaves room for the plan. -EPERM, -EISDIR, -ENOTDIR: something else is in
  * the way of a file or directory. */
 int place_check_merge(struct place *pl, struct plan *p, struct error *err);

@@ -25,24 +25,6 @@ static int fail(const struct place *pl, int code, struct error *err, const char 
 	return error_set_errno(err, code, "%s: %s", pl->dest, what);
 }
 
-/* 1: it holds something; 0: not. */
-static int holds_something(int dir_fd)
-{
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *d;
-
-	if (!dir) {
-		r = -errno;
-		closep(&fd);
-		return r;
-	}
-	while (!r && (d = readdir(dir)))
-		r = strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
-	closedir(dir);
-	return r;
-}
-
 /* ---- what is there ---- */
 
 /* Splits dest into the directory that holds it and its name there, which has none for "/", "." and
@@ -68,8 +50,10 @@ static int parent_open(struct place *pl, struct error *err)
 	if (slash)
 		slash[slash == dir] = 0;
 	pl->parent_fd = open(slash ? dir : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return pl->parent_fd < 0 ? fail(pl, -errno, err, "can't open the directory it would be in")
-				 : 0;
+	if (pl->parent_fd < 0)
+		return fail(pl, -errno, err, "can't open the directory it would be in");
+	stage_sweep(pl->parent_fd);
+	return 0;
 }
 
 static bool only_from_inside(const struct place *pl)
@@ -99,8 +83,9 @@ static int dest_open(struct place *pl, bool overwrite, struct error *err)
 	}
 	if (pl->dest_fd < 0)
 		return fail(pl, -errno, err, "can't open it");
+	stage_sweep(pl->dest_fd);
 	pl->inside = only_from_inside(pl);
-	r = holds_something(pl->dest_fd);
+	r = beneath_holds_something(pl->dest_fd);
 	if (r < 0)
 		return fail(pl, r, err, "can't list it");
 	if (r && !overwrite)
@@ -123,46 +108,14 @@ int extract_check(const char *dest, bool overwrite, struct error *err)
 
 /* ---- the directory to build in ---- */
 
-static int temp_make(struct place *pl, const struct seam *s)
-{
-	int at = pl->inside ? pl->dest_fd : pl->parent_fd;
-	uint64_t id;
-
-	s->random(s, &id, sizeof(id));
-	snprintf(pl->temp, sizeof(pl->temp), ".morsel-pull.%016llx", (unsigned long long)id);
-	if (!mkdirat(at, pl->temp, 0700))
-		return 0;
-	pl->temp[0] = 0;
-	return -errno;
-}
-
-/* Opened and found to be what was made: empty and ours. Nothing is inherited from what it is in. */
-static int temp_open(struct place *pl)
-{
-	struct stat st;
-	int r;
-
-	pl->fd = openat(pl->inside ? pl->dest_fd : pl->parent_fd, pl->temp,
-			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (pl->fd < 0 || fstat(pl->fd, &st) < 0)
-		return -errno;
-	r = holds_something(pl->fd);
-	if (r || st.st_uid != geteuid()) {
-		closep(&pl->fd); /* somebody put it there: it is not ours to remove */
-		pl->fd = -1;
-		pl->temp[0] = 0;
-		return r < 0 ? r : -EEXIST;
-	}
-	(void)!fremovexattr(pl->fd, "system.posix_acl_default");
-	(void)!fremovexattr(pl->fd, "system.posix_acl_access");
-	return fchmod(pl->fd, 0700) < 0 ? -errno : 0; /* also no setgid bit */
-}
-
 static int given_take(struct place *pl, int dest_fd, struct error *err)
 {
 	pl->inside = pl->merge = pl->keep = true;
 	pl->dest_fd = fcntl(dest_fd, F_DUPFD_CLOEXEC, 3);
-	return pl->dest_fd < 0 ? fail(pl, -errno, err, "can't open it") : 0;
+	if (pl->dest_fd < 0)
+		return fail(pl, -errno, err, "can't open it");
+	stage_sweep(pl->dest_fd);
+	return 0;
 }
 
 int place_open(struct place *pl, const char *dest, const struct extract_options *o,
@@ -174,30 +127,17 @@ int place_open(struct place *pl, const char *dest, const struct extract_options 
 	r = o->dest_fd >= 0 ? given_take(pl, o->dest_fd, err) : dest_open(pl, o->overwrite, err);
 	if (r < 0)
 		return r;
-	r = temp_make(pl, o->seam);
+	r = stage_open(&pl->stage, pl->inside ? pl->dest_fd : pl->parent_fd, o->seam);
 	if (pl->dest_fd >= 0 && !pl->inside && (r == -EACCES || r == -EPERM || r == -EROFS)) {
 		pl->inside = pl->merge = true;
-		r = temp_make(pl, o->seam);
+		r = stage_open(&pl->stage, pl->dest_fd, o->seam);
 	}
-	if (r >= 0)
-		r = temp_open(pl);
 	return r < 0 ? fail(pl, r, err, "can't make a directory to build it in") : 0;
-}
-
-void place_clear(struct place *pl)
-{
-	if (!pl->temp[0])
-		return;
-	(void)!fchmod(pl->fd, 0700);
-	beneath_clear(pl->fd);
-	unlinkat(pl->inside ? pl->dest_fd : pl->parent_fd, pl->temp, AT_REMOVEDIR);
-	pl->temp[0] = 0;
 }
 
 void place_fini(struct place *pl)
 {
-	place_clear(pl);
-	closep(&pl->fd);
+	stage_fini(&pl->stage);
 	closep(&pl->dest_fd);
 	closep(&pl->parent_fd);
 	free(pl->name);
@@ -263,7 +203,7 @@ static int check_one(struct merging *mg, struct plan_node *node, const char *pat
 	if (node->is_dir)
 		return 0;
 	fd = beneath_open(mg->to.fd, name, O_PATH);
-	r = fd < 0 ? fd : holds_something(fd);
+	r = fd < 0 ? fd : beneath_holds_something(fd);
 	closep(&fd);
 	if (r < 0)
 		return merge_fail(mg, r, path, "can't look at it");
@@ -324,7 +264,7 @@ static int merge_each(struct place *pl, struct plan *p,
 {
 	struct merging mg = {.pl = pl,
 			     .plan = p,
-			     .from = BENEATH_INIT(pl->fd),
+			     .from = BENEATH_INIT(pl->stage.fd),
 			     .to = BENEATH_INIT(pl->dest_fd),
 			     .err = err};
 	struct stat st;
@@ -351,22 +291,36 @@ int place_check_merge(struct place *pl, struct plan *p, struct error *err)
 	return pl->merge ? merge_each(pl, p, check_one, err) : 0;
 }
 
+/* Who is not root can give a directory another parent only while he may write to it. */
+static int tree_move(const struct place *pl, unsigned flags)
+{
+	const struct stage *st = &pl->stage;
+	struct stat sb;
+	int r;
+
+	if (!renameat2(st->box_fd, STAGE_TREE, pl->parent_fd, pl->name, flags))
+		return 0;
+	if (errno != EACCES || fstat(st->fd, &sb) < 0 || sb.st_mode & S_IWUSR ||
+	    fchmod(st->fd, sb.st_mode | S_IWUSR) < 0)
+		return -errno;
+	r = renameat2(st->box_fd, STAGE_TREE, pl->parent_fd, pl->name, flags) < 0 ? -errno : 0;
+	return fchmod(st->fd, sb.st_mode) < 0 && !r ? -errno : r;
+}
+
 int place_commit(struct place *pl, struct plan *p, struct error *err)
 {
 	int r;
 
 	if (pl->merge)
 		return merge_each(pl, p, move_one, err);
-	if (pl->dest_fd >= 0) /* over an empty directory and nothing else */
-		r = renameat(pl->parent_fd, pl->temp, pl->parent_fd, pl->name);
-	else {
-		r = renameat2(pl->parent_fd, pl->temp, pl->parent_fd, pl->name, RENAME_NOREPLACE);
-		if (r < 0 && (errno == EINVAL || errno == ENOSYS) &&
-		    !mkdirat(pl->parent_fd, pl->name, 0700))
-			r = renameat(pl->parent_fd, pl->temp, pl->parent_fd, pl->name);
-	}
+	/* over an empty directory and nothing else */
+	r = tree_move(pl, pl->dest_fd >= 0 ? 0 : RENAME_NOREPLACE);
+	if ((r == -EINVAL || r == -ENOSYS) && pl->dest_fd < 0 &&
+	    !mkdirat(pl->parent_fd, pl->name, 0700))
+		r = tree_move(pl, 0);
 	if (r < 0)
-		return fail(pl, -errno, err, "the finished tree can't take its name");
-	pl->temp[0] = 0;
+		return fail(pl, r, err, "the finished tree can't take its name");
+	closep(&pl->stage.fd); /* no longer what is to be cleared */
+	pl->stage.fd = -1;
 	return 0;
 }

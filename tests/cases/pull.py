@@ -149,6 +149,27 @@ def case_shared_blocks(t):
         t.run("umount", t.path("x"))
 
 
+def case_read_only_root(t):
+    """A user gets the modes of an image whose root nobody may write to; the tree is moved all the same."""
+    t.need_root("changes to an ordinary user")
+    need("setpriv")
+    lay = Layout(t.path("img"))
+    lay.image([layer(Tar().dir(".", mode=0o555, mtime_ns=samples.TIME + 5).dir("d", mode=0o500).file("d/f", b"f"))])
+    os.mkdir(t.path("own"))
+    os.chown(t.path("own"), 4711, 4711)
+    t.run("chmod", "-R", "a+rX", t.path("img"))
+    for d in (t.work, t.dir):
+        os.chmod(d, 0o755)
+    user = ("setpriv", "--reuid=4711", "--regid=4711", "--clear-groups", t.binary, "pull", "-q", "--cache-dir", t.path("own/cache"))
+    for name in ("new", "empty"):
+        if name == "empty":
+            t.run("setpriv", "--reuid=4711", "--regid=4711", "--clear-groups", "mkdir", t.path("own/empty"))
+        t.run(*user, f"oci:{lay.path}", t.path(f"own/{name}"))
+        got = full_dump(t.path(f"own/{name}"))
+        t.equal((got[b"."]["mode"], got[b"."]["mtime_ns"], got[b"d"]["mode"]), ("0555", samples.TIME + 5, "0500"), name)
+    t.equal(sorted(os.listdir(t.path("own"))), ["cache", "empty", "new"], "names")
+
+
 # -- which files
 
 
