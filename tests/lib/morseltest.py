@@ -141,8 +141,8 @@ class Case:
     def __init__(self, directory, morsel, build="plain"):
         self.dir = directory
         self.binary = morsel
-        self.build = build  # plain, asan, tsan
-        self.slow = {"plain": 1.0, "asan": 4.0, "tsan": 8.0}[build]  # for time bounds of CPU work, not of waits
+        self.build = build  # plain, asan, tsan, noprof
+        self.slow = {"plain": 1.0, "asan": 4.0, "tsan": 8.0, "noprof": 4.0}[build]  # for time bounds of CPU work, not of waits
         self.mnt, self.cache, self.work = f"{directory}/mnt", f"{directory}/cache", f"{directory}/work"
         self.log_file = open(f"{directory}/log", "a", encoding="utf-8", errors="backslashreplace")
         self.log_lock = threading.Lock()
