@@ -57,7 +57,7 @@ static int report(struct cli *c, char *json, void (*show)(const json_t *o))
 static void show_mount(const json_t *o)
 {
 	const json_t *lazy = json_object_get(o, "laziness"), *l;
-	const json_t *index = json_object_get(o, "index");
+	const json_t *index = json_object_get(o, "index"), *traffic = json_object_get(o, "traffic");
 	const char *why = json_string_value(json_object_get(o, "last_error"));
 	char a[16], b[16], s[16];
 	size_t i;
@@ -77,6 +77,8 @@ static void show_mount(const json_t *o)
 	       size_of(o, "bytes_served", b));
 	printf("prefetch   %" PRId64 " of these requests, %s\n",
 	       (int64_t)int_of(o, "prefetch_requests"), size_of(o, "prefetch_bytes", a));
+	printf("in all     %" PRId64 " requests, %s received, with manifests and tokens\n",
+	       (int64_t)int_of(traffic, "requests"), size_of(traffic, "bytes_received", a));
 	printf("reads      %" PRId64 ": %" PRId64 " hits, %" PRId64
 	       " waits (%.1f ms in all), %" PRId64 " errors\n",
 	       (int64_t)int_of(o, "reads"), (int64_t)int_of(o, "hits"), (int64_t)int_of(o, "waits"),

@@ -67,6 +67,18 @@ static void supervision_report(json_t *o, const struct morsel_handover *h)
 	json_object_set_new(o, "restarts", json_integer(h ? (json_int_t)h->restarts : 0));
 }
 
+/* What the counters leave out too: manifests, tokens, probes of mirrors. */
+static json_t *traffic_report(const struct morsel *m)
+{
+	struct morsel_traffic t;
+	json_t *o = json_object();
+
+	morsel_traffic(m, &t);
+	json_object_set_new(o, "requests", json_integer((json_int_t)t.requests));
+	json_object_set_new(o, "bytes_received", json_integer((json_int_t)t.received_bytes));
+	return o;
+}
+
 static char *mount_report(void *userdata, const char *request)
 {
 	struct mount_context *mc = userdata;
@@ -97,6 +109,7 @@ static char *mount_report(void *userdata, const char *request)
 	json_object_set_new(index, "bytes_fetched",
 			    json_integer((json_int_t)atomic_load(&img->index_cost.wire_bytes)));
 	json_object_set_new(o, "index", index);
+	json_object_set_new(o, "traffic", traffic_report(img->m));
 	report_counters(o, &img->counters);
 	json_object_set_new(o, "opens", json_integer((json_int_t)access_opens(img->access)));
 	reader_last_error(img->reader, why, sizeof(why));

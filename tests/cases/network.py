@@ -114,6 +114,24 @@ def lasting(t, what, says=(), **fault):
         check_recovers(t, m, files, "data/f002", f"{what}, healed")
 
 
+def case_requests_are_counted(t):
+    """stat knows every request: as many as the registry and its token server saw; layers' are shown by themselves."""
+    r, _ = registry(t)
+    r.rule(path="/token", status=200, body=b'{"token":"abc"}', headers={"Content-Type": "application/json"})
+    r.rule(path="/v2/", authorized=False, status=401,
+           headers={"WWW-Authenticate": f'Bearer realm="http://{r.host}/token",service="s"'})
+    with t.mounted(r.ref(), "--insecure", "--prefetch", "none") as m:
+        read(m, "data/f003")
+        read(m, "other/layer")
+        st = wait_until("requests to be counted", lambda: (s := m.stat())["traffic"]["requests"] >= len(r.log) and s)
+        blobs = [q for q in r.log if any(d in q["path"] for d in r.layout.layer_digests()) and q["status"] < 400]
+        t.equal(st["traffic"]["requests"], len(r.log), "all requests")
+        t.equal(st["index"]["requests"] + st["requests"], len(blobs), "requests for layers")
+        t.check(len(blobs) + 3 <= len(r.log), f"only {len(r.log) - len(blobs)} others")
+        t.check(st["traffic"]["bytes_received"] > st["index"]["bytes_fetched"] + st["bytes_fetched"], f"bytes: {st}")
+        t.contains(t.morsel("stat", m.path).text, f"in all     {len(r.log)} requests")
+
+
 def case_503_once(t):
     transient(t, "503 once", status=503, says="503")
 
