@@ -259,10 +259,12 @@ static int spans_lock(struct flight *f, uint64_t deadline_ns, bool *ret_locked)
 			return 0;
 		}
 		if (f->why == WHY_PREFETCH && !flight_is_waited_for(f))
-			return -ECANCELED;  /* others have it */
-		if (where > f->need_last) { /* only what is read ahead is taken */
+			return -ECANCELED; /* others have it */
+		if (where > f->need_last || f->first < f->need_first) {
+			/* what is read ahead is taken, or some of it */
 			pthread_mutex_lock(&r->lock);
-			f->last = where - 1;
+			f->last = where > f->need_last ? where - 1 : f->last;
+			f->first = where > f->need_last ? f->first : f->need_first;
 			pthread_mutex_unlock(&r->lock);
 			continue;
 		}
@@ -312,8 +314,7 @@ static int passes_run(struct fetch *x, uint64_t deadline_ns)
 
 int fetch_run(struct flight *f)
 {
-	uint64_t deadline_ns = reader_now(f->r) + f->r->deadline_ns, lock_first = f->first,
-		 lock_last;
+	uint64_t deadline_ns = reader_now(f->r) + f->r->deadline_ns, lock_first, lock_last;
 	struct layer *l = f->ls->conf.layer;
 	struct error err = ERROR_INIT;
 	struct fetch x = {.f = f, .ls = f->ls, .err = &err};
@@ -321,9 +322,10 @@ int fetch_run(struct flight *f)
 
 	if (e < 0)
 		return e;
+	lock_first = f->first;
 	lock_last = f->last;
 	/* What was only to be read ahead is no reason for a request of its own. */
-	layer_chunks_in_spans(f->ls->index, f->first, f->need_last, &x.from, &x.to);
+	layer_chunks_in_spans(f->ls->index, f->need_first, f->need_last, &x.from, &x.to);
 	if (absent_in(l, &x.from, &x.to))
 		layer_chunks_in_spans(f->ls->index, f->first, f->last, &x.from, &x.to);
 	if (absent_in(l, &x.from, &x.to)) {

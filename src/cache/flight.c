@@ -82,6 +82,7 @@ struct flight *flight_fetch_new(struct reader *r, struct layer_state *ls, uint64
 		return NULL;
 	f->first = first;
 	f->last = last;
+	f->need_first = first;
 	f->need_last = why == WHY_DEMAND ? last : first;
 	f->why = why;
 	f->made_ns = reader_now(r);
@@ -118,6 +119,10 @@ static struct flight *fetch_new(struct parked *p, uint64_t i, uint64_t end,
 	    planner_ahead(&ls->planner, &link, s, true,
 			  min_u64(max_bytes - bytes, AHEAD_WITH_DEMAND_MAX), &ahead))
 		f->last = ahead.last;
+	bytes = ix->spans[f ? f->last : last].in_end - ix->spans[first].in_off;
+	if (f && s && bytes < max_bytes && link.max_bytes &&
+	    planner_before(&ls->planner, &link, s, first, max_bytes - bytes, &ahead))
+		f->first = ahead.first;
 	return f;
 }
 
@@ -145,7 +150,8 @@ static struct flight *verify_new(struct reader *r, struct layer_state *ls, uint6
 
 void flight_add(struct flight **list, struct flight *f)
 {
-	f->next_delayed = *list;
+	while (*list)
+		list = &(*list)->next_delayed;
 	*list = f;
 	f->r->jobs++;
 }

@@ -4,12 +4,18 @@
 #include <errno.h>
 
 #define STREAK_MIN 2
+#define STREAK_PROVEN 4
 #define ROW_MIN (UINT64_C(2) << 20)
 #define PIECE_MIN (UINT64_C(128) << 10)
 #define GAP_MAX (UINT64_C(64) << 10) /* a reader who skips so much still runs on */
-#define GROWTH 16		     /* half bytes ahead for one that was used, when none is lost */
+#define GROWTH 4		     /* half bytes ahead for one that was used, when none is lost */
 #define CROSSED_MAX 16
+#define WINDOW_FIRST (UINT64_C(96) << 10) /* with a miss: and so much more for each near it */
+#define WINDOW_MORE (UINT64_C(20) << 10)
+#define NEAR_BYTES (UINT64_C(1) << 20)
 #define GRANT_MAX (UINT64_C(2) << 20)
+#define STARTS_LARGE 2	/* the first misses of a layer: nothing is known yet, it may be a stream */
+#define WASTE_LITTLE 64 /* as waste() counts */
 #define BUDGET_FREE (UINT64_C(1) << 20) /* of unused bytes, before anything was touched */
 
 static uint64_t span_bytes(const struct planner *p, uint64_t i)
@@ -132,11 +138,40 @@ static struct planner_stream *stream_find(struct planner *p, uint64_t first, uin
 	return found;
 }
 
+static unsigned misses_near(const struct planner *p, uint64_t in_off)
+{
+	unsigned n = 0;
+
+	for (uint64_t i = 0; i < min_u64(p->n_misses, PLANNER_MISSES); i++)
+		n += p->misses[i] < in_off + NEAR_BYTES && in_off < p->misses[i] + NEAR_BYTES;
+	return n;
+}
+
+/* What comes with a miss that nobody expected: what lies around it, and the more the more often
+ * readers have come to this place. */
+static void miss_window(struct planner *p, const struct planner_link *l, struct planner_stream *s,
+			uint64_t first, uint64_t need)
+{
+	uint64_t at = p->index->spans[first].in_off, per_rtt = link_model_bytes_per_rtt(l->model);
+	uint64_t window = WINDOW_FIRST + WINDOW_MORE * misses_near(p, at), room, lost = waste(p, s);
+
+	if (p->n_misses < STARTS_LARGE)
+		window = PLANNER_FIRST;
+	window = min_u64(window, PLANNER_FIRST);
+	room = min_u64(window - min_u64(window, need), per_rtt);
+	room = room * (256 - lost * lost / 256 * lost / 256) / 256;
+	s->before = p->n_misses < STARTS_LARGE ? 0 : min_u64(room / 2, per_rtt / 4);
+	s->grant = max_u64(room - s->before, min_u64(p->touched_bytes / 16, GRANT_MAX) *
+						     (WASTE_LITTLE - min_u64(lost, WASTE_LITTLE)) /
+						     WASTE_LITTLE);
+	p->misses[p->n_misses++ % PLANNER_MISSES] = at;
+}
+
 static struct planner_stream *stream_new(struct planner *p, const struct planner_link *l,
 					 uint64_t first, uint64_t last, bool missed)
 {
 	struct planner_stream *s = p->streams;
-	uint64_t need = p->index->spans[last].in_end - p->index->spans[first].in_off, room;
+	uint64_t need = p->index->spans[last].in_end - p->index->spans[first].in_off;
 
 	for (struct planner_stream *o = p->streams; o < p->streams + PLANNER_STREAMS; o++)
 		if (o->stamp < s->stamp)
@@ -145,10 +180,7 @@ static struct planner_stream *stream_new(struct planner *p, const struct planner
 	*s = (struct planner_stream){.first = first, .next = first, .last = first};
 	if (!missed) /* no request is made for it: what it has is enough */
 		return s;
-	room = PLANNER_FIRST - min_u64(PLANNER_FIRST, need);
-	room = min_u64(room, link_model_bytes_per_rtt(l->model));
-	s->grant = min_u64(max_u64(room, p->touched_bytes / 16), GRANT_MAX) * (256 - waste(p, s)) /
-		   256;
+	miss_window(p, l, s, first, need);
 	return s;
 }
 
@@ -199,7 +231,7 @@ struct run {
 static struct allowance allowance_of(const struct planner *p, const struct planner_link *l,
 				     const struct planner_stream *s)
 {
-	unsigned growth = GROWTH >> waste(p, s) / 64; /* 16, 8, 4, 2, 1 halves */
+	unsigned growth = GROWTH >> waste(p, s) / 64; /* 4, 2, 1, 0 halves */
 	uint64_t limit = 2 * link_model_bytes_per_rtt(l->model), grown, row = 0;
 	struct allowance a;
 
@@ -213,6 +245,8 @@ static struct allowance allowance_of(const struct planner *p, const struct plann
 		row = (PLANNER_FIRST << min_u64(s->streak - STREAK_MIN + 1, 10)) *
 		      (256 - waste(p, s)) / 256;
 	row = min_u64(row, max_u64(4 * link_model_bytes_per_rtt(l->model), ROW_MIN));
+	if (s->streak >= STREAK_PROVEN) /* whatever others lose: as much again */
+		grown = max_u64(grown, s->used);
 	grown = max_u64(grown, row);
 	a.bytes = min_u64(grown, limit);
 	a.crossed = min_u64(a.bytes, s->crossed ? PLANNER_FIRST << s->crossed : s->grant);
@@ -278,6 +312,20 @@ bool planner_ahead(struct planner *p, const struct planner_link *l, struct plann
 		state_set(p, i, SPAN_AHEAD);
 	*ret = run.plan;
 	return true;
+}
+
+bool planner_before(struct planner *p, const struct planner_link *l, struct planner_stream *s,
+		    uint64_t first, uint64_t max_bytes, struct plan *ret)
+{
+	uint64_t end = p->index->spans[first].in_off, i = first;
+
+	max_bytes = min_u64(max_bytes, s->before);
+	s->before = 0;
+	while (i && end - p->index->spans[i - 1].in_off <= max_bytes &&
+	       l->is_wanted(l->userdata, i - 1))
+		state_set(p, --i, SPAN_AHEAD);
+	*ret = (struct plan){i, first - 1};
+	return i < first;
 }
 
 bool planner_rest(struct planner *p, const struct planner_link *l, uint64_t max_bytes,

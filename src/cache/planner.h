@@ -25,6 +25,7 @@
 #define PLANNER_AHEAD_MAX (UINT64_C(32) << 20)
 #define PLANNER_YOUNG (UINT64_C(1) << 20) /* bytes used: until then many small requests */
 #define PLANNER_STREAMS 8
+#define PLANNER_MISSES 64
 
 struct planner_budget { /* of all layers of an image */
 	uint64_t touched_bytes;
@@ -38,7 +39,8 @@ struct planner_stream {
 	uint64_t used;	      /* bytes touched since it began, beside the first */
 	uint64_t unused;      /* bytes ahead, and of these */
 	uint64_t trusted;     /* in the budget */
-	uint64_t grant;	      /* bytes it may have ahead whatever was used */
+	uint64_t grant;	      /* bytes it may have ahead whatever was used, */
+	uint64_t before;      /* and before its first miss, once */
 	unsigned streak;      /* touches in a row, each right behind the one before */
 	uint64_t stamp;	      /* 0 = free */
 	unsigned crossed;     /* beginnings of files it went over */
@@ -55,6 +57,8 @@ struct planner {
 	uint64_t rest_next; /* spans below were looked at for the rest */
 	bool wants_all;	    /* the rest, whatever was touched: it costs no network */
 	struct planner_stream streams[PLANNER_STREAMS];
+	uint64_t misses[PLANNER_MISSES]; /* where streams began last, in the blob; a ring */
+	uint64_t n_misses;
 };
 
 struct planner_link {
@@ -83,6 +87,10 @@ static inline bool planner_is_touched(const struct planner *p, uint64_t span)
  * Returns the stream that the read belongs to. */
 struct planner_stream *planner_touch(struct planner *p, const struct planner_link *l,
 				     uint64_t first, uint64_t last, uint64_t miss);
+/* Wanted spans right before `first`, the miss with which the stream began, that one request for it
+ * may bring as well. False: none. */
+bool planner_before(struct planner *p, const struct planner_link *l, struct planner_stream *s,
+		    uint64_t first, uint64_t max_bytes, struct plan *ret);
 /* The next run of wanted spans that the stream is to have ahead, at most max_bytes; false when it
  * has enough. at_once: however little it is, since a request is made for what precedes it anyway;
  * then the run starts exactly at the end of the stream, or there is none. The caller fetches it. */

@@ -64,7 +64,7 @@ struct flight {
 	enum flight_kind kind;
 	uint64_t chunk_first, chunk_last; /* VERIFY */
 	uint64_t first, last;		  /* FETCH: spans */
-	uint64_t need_last;		  /* FETCH: what follows is read ahead */
+	uint64_t need_first, need_last;	  /* FETCH: what lies around is read ahead */
 	uint64_t made_ns;		  /* FETCH */
 	enum flight_why why;		  /* FETCH */
 	uint64_t start_ns;		  /* while it is delayed: not before */

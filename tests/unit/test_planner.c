@@ -120,7 +120,7 @@ static void sim_read(uint64_t span)
 {
 	struct planner_stream *st;
 	struct plan ahead;
-	uint64_t last = span;
+	uint64_t first = span, last = span;
 
 	sim_learn();
 	s.now_ns += s.cpu_ns;
@@ -134,7 +134,11 @@ static void sim_read(uint64_t span)
 				assert_int_equal(ahead.first, span + 1);
 				last = ahead.last;
 			}
-			sim_request(span, last);
+			if (planner_before(&s.p, &link_of_sim, st, span, PER_REQUEST_MAX, &ahead)) {
+				assert_int_equal(ahead.last, span - 1);
+				first = ahead.first;
+			}
+			sim_request(first, last);
 		}
 		while (planner_ahead(&s.p, &link_of_sim, st, false, PER_REQUEST_MAX, &ahead))
 			sim_request(ahead.first, ahead.last);
@@ -262,6 +266,26 @@ static void a_program_that_starts_moves_little_beside(void **state)
 			assert_true((double)s.moved <= 1.3 * (double)s.read + (double)MIB);
 			planner_fini(&s.p);
 		}
+}
+
+/* An interpreter that imports: many of the modules of one directory, in an order of its own. */
+static void modules_bring_their_neighbours(void **state)
+{
+	uint64_t seed = 6, modules = 160;
+
+	sim_init(80, 12500000);
+	sim_files(20000, 9);
+	for (uint64_t i = 0; i < 400; i++)
+		sim_file(2000 + random_next(&seed) % 20000);
+	sim_ready();
+	for (uint64_t i = 0; i < 200; i++) /* the program itself, and what else it needs */
+		sim_read(random_next(&seed) % 20000);
+	s.n = 0;
+	for (uint64_t i = 0; i < modules; i++)
+		sim_read(20000 + random_next(&seed) % 400);
+	assert_true(s.n <= modules * 7 / 10);
+	assert_true((double)s.moved <= 1.3 * (double)s.read + (double)MIB);
+	planner_fini(&s.p);
 }
 
 static void readers_who_jump_fetch_little_beside(void **state)
@@ -424,6 +448,7 @@ int main(void)
 		cmocka_unit_test(everything_in_another_order),
 		cmocka_unit_test(one_small_file_moves_little),
 		cmocka_unit_test(a_program_that_starts_moves_little_beside),
+		cmocka_unit_test(modules_bring_their_neighbours),
 		cmocka_unit_test(readers_who_jump_fetch_little_beside),
 		cmocka_unit_test(several_readers_keep_their_streams),
 		cmocka_unit_test(large_files_are_not_dragged_in),
