@@ -97,6 +97,11 @@ int morsel_pull_layout(struct morsel *m, const char *ref_text, const char *layou
 	char *json = NULL;
 	int r = ref_parse(ref_text, &from, &err);
 
+	if (r >= 0 && m->o.offline && from->kind == REF_REGISTRY)
+		r = error_set(&err, -ENOENT,
+			      "%s: the cache keeps no layers as they are, and asking %s is not "
+			      "allowed (--offline)",
+			      ref_text, from->host);
 	if (r >= 0)
 		r = layout_parse(layout, &to, &err);
 	if (r >= 0)

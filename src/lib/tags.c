@@ -7,6 +7,12 @@ static int tags_get(struct morsel *m, const char *repo, char ***ret, struct erro
 	_cleanup_(ref_freep) struct ref *ref = NULL;
 	int r = ref_parse(repo, &ref, err);
 
+	if (r >= 0 && m->o.offline && ref->kind == REF_REGISTRY)
+		return error_set(
+			err, -ENOENT,
+			"%s: the cache keeps no lists of tags, and asking %s is not allowed "
+			"(--offline)",
+			repo, ref->host);
 	if (r >= 0)
 		r = source_open(m->registry, ref, &source, err);
 	if (r >= 0)

@@ -22,7 +22,7 @@ struct registry_options {
 	const char *authfile; /* NULL: the documented look-up order */
 	bool insecure;	      /* plain HTTP for every host */
 	bool tls_noverify;    /* TLS without verification; never covers a token realm elsewhere */
-	bool offline;	      /* never dial: every attempt is -ENETUNREACH */
+	bool offline;	      /* never dial: documents are -ENOENT, all else -ENETUNREACH */
 	const char *user_agent;
 	/* Gives an empty file without a name, for bytes of a blob that come unasked: a descriptor,
 	 * or < 0: there is no room. NULL: they are not kept. */

@@ -48,8 +48,14 @@ static int document_get(struct source_registry *s, const char *rest, bool by_tag
 			     .deadline_ns = r->o.seam->monotonic_ns(r->o.seam) + budget};
 	const struct route_ask ask = {
 		.rest = rest, .by_tag = by_tag, .avoid = *avoid, .served = avoid};
-	int e = route_run(s->route, &ask, &x, ret, err);
+	int e;
 
+	if (r->o.offline)
+		return error_set(
+			err, -ENOENT,
+			"%s: %s is not in the cache, and asking is not allowed (--offline)",
+			s->source.name, rest);
+	e = route_run(s->route, &ask, &x, ret, err);
 	if (e == -E2BIG)
 		error_set(err, e, "%s: a document of more than %zu bytes", s->source.name,
 			  max_bytes);

@@ -151,6 +151,11 @@ def case_pull_never_and_offline(t):
         t.equal(t.morsel("cat", "--insecure", *flags, r.ref(), "which").text, "old", "a known tag")
         t.equal(t.morsel("cat", "--insecure", *flags, r.ref(digest), "which").text, "old", "a known digest")
         t.refused(3, "cat", "--insecure", *flags, f"{r.host}/test/image:other", "which")
+    unknown = f"{r.host}/test/image@sha256:{'0' * 64}"
+    for verb in (("mount", unknown, t.work), ("ls", unknown), ("cat", unknown, "which"), ("cp", unknown, "which", t.path("x")),
+                 ("inspect", unknown), ("pull", unknown, t.path("x")), ("pull", "--oci", t.path("x"), r.ref()), ("tags", r.ref())):
+        t.refused(3, verb[0], "--insecure", "--offline", *verb[1:], says=("--offline", r.host))
+    t.check(not os.path.exists(t.path("x")), "something was made")
     t.equal(r.log, [], "requests")
 
 
