@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Files that keep zeros as holes. A run is of whole blocks of the file; the last block of what is
- * written may be a short one.
+ * written may be a short one. Does not ask where a file has holes already, and leaves a file's
+ * length to the caller.
  */
 #ifndef MORSEL_BASE_SPARSE_H
 #define MORSEL_BASE_SPARSE_H

@@ -2,7 +2,8 @@
 /*
  * One FETCH flight while it runs, in its own thread: fetch.c gets the compressed bytes,
  * fetch_decode.c makes chunks of them. What others may look at meanwhile (the flight, the reader)
- * is in reader_impl.h, under its lock.
+ * is in reader_impl.h, under its lock. What to fetch was decided before (flight.c); here nothing is
+ * planned.
  */
 #ifndef MORSEL_CACHE_FETCH_IMPL_H
 #define MORSEL_CACHE_FETCH_IMPL_H

@@ -1,4 +1,16 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Contents of a layer: chunks in the data file or in memory, under readers, eviction and other
+ * processes.
+ *
+ * A reader takes no lock. It looks at the states of all chunks under its bytes, reads, and looks
+ * again: what is the same in both looks was not evicted in between, for a chunk that leaves changes
+ * its epoch. So the order matters everywhere: who evicts changes the mark first and punches
+ * the bytes after; who stores writes the bytes first and sets the mark after.
+ *
+ * `present` is what all processes say of a chunk, `mine` what this one has verified: the bytes of a
+ * mark that is not in `mine` are a claim, to be hashed before they are served.
+ */
 #include "cache/layer_impl.h"
 
 #include <errno.h>

@@ -2,7 +2,8 @@
 /*
  * The file layers/<key>/meta: what the layer is, how long its tables are, and their checksums. It
  * binds the files of a layer to each other and to the layer's key, so that files which were
- * swapped, cut or damaged are found when the layer is opened. Pure.
+ * swapped, cut or damaged are found when the layer is opened. Knows nothing of what is in the
+ * tables, which layer_index.h checks, nor which chunks are there (present.h). Pure.
  */
 #ifndef MORSEL_CACHE_LAYER_META_H
 #define MORSEL_CACHE_LAYER_META_H

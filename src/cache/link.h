@@ -2,7 +2,8 @@
 /*
  * What is known of the way to the registry: how long a question takes, and how much comes in a
  * second. Pure: measurements come in, estimates go out. One model serves all layers of an image,
- * since they come from one place.
+ * since they come from one place. Has no clock and decides nothing: what is worth asking for is the
+ * planner's business.
  */
 #ifndef MORSEL_CACHE_LINK_H
 #define MORSEL_CACHE_LINK_H

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files that answer the kernel share. */
+/*
+ * What the files that answer the kernel share. Nothing outside of this folder sees it, or any type
+ * of libfuse's.
+ */
 #ifndef MORSEL_FS_FS_IMPL_H
 #define MORSEL_FS_FS_IMPL_H
 

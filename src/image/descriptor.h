@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What manifests and indexes have in common: descriptors, media types, the rules that tell the two
- * apart. Private to the manifest parsers of this folder; pure.
+ * apart. Private to the manifest parsers of this folder; pure. Does not look at what a descriptor
+ * points to.
  */
 #ifndef MORSEL_IMAGE_DESCRIPTOR_H
 #define MORSEL_IMAGE_DESCRIPTOR_H

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Each function checks the place it is about to look at against the end of the image, and nothing
+ * else was checked before but the superblock and the root: an image of any size opens at once.
+ *
+ * A directory is blocks, each with its entries' heads before their names; names are sorted over all
+ * of it, so that a lookup searches for the block by the first name of each, and then within it.
+ */
 #include "image/erofs_read.h"
 
 #include <errno.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The last bytes of an eStargz blob: an empty gzip member whose extra field tells where the table
- * of contents starts. Layout: stargz-snapshotter's docs/estargz.md. Pure.
+ * of contents starts. Layout: stargz-snapshotter's docs/estargz.md. Whether there is a table at
+ * that place, it does not look. Pure.
  */
 #ifndef MORSEL_IMAGE_ESTARGZ_FOOTER_H
 #define MORSEL_IMAGE_ESTARGZ_FOOTER_H

@@ -2,7 +2,8 @@
 /*
  * The image that holds the tables of contents of another image's layers (eStargz with an external
  * table): an ordinary manifest under the same name with "-esgztoc" behind the tag, each of whose
- * layers says in an annotation which layer it describes. Pure.
+ * layers says in an annotation which layer it describes. Fetches nothing and promises nothing: the
+ * digest of a table stands in the manifest of its layer. Pure.
  */
 #ifndef MORSEL_IMAGE_EXTERNAL_TOC_H
 #define MORSEL_IMAGE_EXTERNAL_TOC_H

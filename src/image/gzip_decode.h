@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Spans of plain gzip layers to chunk contents: the decode of format_gzip.c's row. */
+/*
+ * Spans of plain gzip layers to chunk contents: the decode of format_gzip.c's row. Does not verify
+ * what comes out: the chunks' digests are the caller's to compare.
+ */
 #ifndef MORSEL_IMAGE_GZIP_DECODE_H
 #define MORSEL_IMAGE_GZIP_DECODE_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Platforms as documents write them. Private to the manifest parsers; the public half is in
- * manifest.h.
+ * manifest.h. Does not choose among them: platform_rank() is for that.
  */
 #ifndef MORSEL_IMAGE_PLATFORM_H
 #define MORSEL_IMAGE_PLATFORM_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Times as JSON documents have them. Pure. */
+/* Times as JSON documents have them. Does not write them. Pure. */
 #ifndef MORSEL_IMAGE_RFC3339_H
 #define MORSEL_IMAGE_RFC3339_H
 

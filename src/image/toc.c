@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * yajl calls back for every token. Where in the document that is, depth and in_entries say: 1 is
+ * the document, 2 the array "entries", 3 one of its entries, 4 the extended attributes of that.
+ * Values fill in one struct toc_entry, used again for each, which the end of an entry hands over.
+ * Unknown members are walked over at any depth; a member that we know, twice or of another type, is
+ * an error, since other readers might take the other one.
+ */
 #include "image/toc.h"
 
 #include <errno.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the formats with a table of contents have in common: its entries become layer tables, and
- * the gzip members or zstd frames of a chunk become the chunk. Pure.
+ * the gzip members or zstd frames of a chunk become the chunk. Does not know what the table was
+ * wrapped in (toc_unwrap.h), and verifies no chunk. Pure.
  */
 #ifndef MORSEL_IMAGE_TOC_FORMAT_H
 #define MORSEL_IMAGE_TOC_FORMAT_H

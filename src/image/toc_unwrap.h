@@ -2,8 +2,8 @@
 /*
  * Takes a table of contents out of its wrapping as the bytes arrive. eStargz: a gzip member that
  * holds a tar archive whose first file is "stargz.index.json". zstd:chunked: zstd frames. What
- * comes out is the JSON, byte for byte, which is what the manifest's TOC digest is over. Bounded,
- * pure.
+ * comes out is the JSON, byte for byte, which is what the manifest's TOC digest is over. Neither
+ * reads the JSON nor hashes it. Bounded, pure.
  */
 #ifndef MORSEL_IMAGE_TOC_UNWRAP_H
 #define MORSEL_IMAGE_TOC_UNWRAP_H

@@ -7,7 +7,7 @@
  *   56   containers/storage 1.47 to 1.49: room for the tar-split's place, which was left empty
  *   64   containers/storage from 1.50 on, with the place of the tar-split data
  *
- * Pure.
+ * Does not look at the table, nor ever at the tar-split data. Pure.
  */
 #ifndef MORSEL_IMAGE_ZSTD_CHUNKED_FOOTER_H
 #define MORSEL_IMAGE_ZSTD_CHUNKED_FOOTER_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Chunk contents from the frames of a zstd layer whose bytes come in pieces: a frame may be
- * larger than what anybody wants to keep in memory. Memory: one decoder with a window of at most
- * 2^ZSTD_WINDOW_LOG_MAX bytes. Pure.
+ * Chunk contents from the frames of a zstd layer whose bytes come in pieces: a frame may be larger
+ * than what anybody wants to keep in memory. Memory: one decoder with a window of at most
+ * 2^ZSTD_WINDOW_LOG_MAX bytes. Does not verify what comes out: the chunks' digests are the caller's
+ * to compare. Pure.
  */
 #ifndef MORSEL_IMAGE_ZSTD_DECODE_H
 #define MORSEL_IMAGE_ZSTD_DECODE_H

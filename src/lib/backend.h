@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What a mount by the kernel needs of an image: see backend.c. */
+/*
+ * What a mount by the kernel needs of an image: see backend.c. Mounts nothing: fs/kernel_mount.h
+ * does.
+ */
 #ifndef MORSEL_LIB_BACKEND_H
 #define MORSEL_LIB_BACKEND_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What pull and cp share. */
+/* What pull and cp share. Opens no image and writes no file itself: transfer/extract.h does. */
 #ifndef MORSEL_LIB_EXTRACT_H
 #define MORSEL_LIB_EXTRACT_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Files that a user names and wants read whole: traces, profiles. */
+/*
+ * Files that a user names and wants read whole: traces, profiles. Not for what a cache or a
+ * registry gave, whose readers are bounded by what the bytes may be.
+ */
 #ifndef MORSEL_LIB_FILE_READ_H
 #define MORSEL_LIB_FILE_READ_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* An opened image: its index mapped, its layers readable. */
+/* An opened image: its index mapped, its layers readable. Knows nothing of mounts. */
 #ifndef MORSEL_LIB_IMAGE_H
 #define MORSEL_LIB_IMAGE_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* One layer being indexed: what the ways to do it (index.c, index_toc.c) share. */
+/*
+ * One layer being indexed: what the ways to do it (index.c, index_toc.c) share. Makes no tables
+ * itself: the indexer does, in its sandbox.
+ */
 #ifndef MORSEL_LIB_INDEX_RUN_H
 #define MORSEL_LIB_INDEX_RUN_H
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An image's layers, ready to be merged and read: taken from the cache, or indexed now. Several
- * are indexed at a time, each by its own sandboxed helper.
+ * An image's layers, ready to be merged and read: taken from the cache, or indexed now. Several are
+ * indexed at a time, each by its own sandboxed helper. Neither merges them (image.c) nor reads
+ * their contents (cache/reader.h).
  */
 #ifndef MORSEL_LIB_LAYERS_H
 #define MORSEL_LIB_LAYERS_H

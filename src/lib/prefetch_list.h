@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A list of paths of an image, as what has to be fetched for them. */
+/* A list of paths of an image, as what has to be fetched for them. Fetches nothing. */
 #ifndef MORSEL_LIB_PREFETCH_LIST_H
 #define MORSEL_LIB_PREFETCH_LIST_H
 

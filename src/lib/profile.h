@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Recordings of this process, also for those who ask over the control socket (profile_attach.c). */
+/*
+ * Recordings of this process, also for those who ask over the control socket (profile_attach.c).
+ * Takes no sample itself (prof/session.h) and opens no file: who asked gets the bytes.
+ */
 #ifndef MORSEL_LIB_PROFILE_H
 #define MORSEL_LIB_PROFILE_H
 

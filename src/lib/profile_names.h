@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the numbers in a trace stand for: images, their files and layers. Looked up once,
- * afterwards. */
+/*
+ * What the numbers in a trace stand for: images, their files and layers. Looked up once,
+ * afterwards. While something is recorded nothing is looked up.
+ */
 #ifndef MORSEL_LIB_PROFILE_NAMES_H
 #define MORSEL_LIB_PROFILE_NAMES_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What pushing directories and copying images have in common. */
+/*
+ * What pushing directories and copying images have in common. Reads no directory and sends no blob:
+ * transfer/push.h does.
+ */
 #ifndef MORSEL_LIB_PUSH_H
 #define MORSEL_LIB_PUSH_H
 

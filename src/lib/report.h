@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The facade's answers as JSON text: what a mount has done, what an image is, what the cache
- * holds. Key names are part of the interface (man pages list them).
+ * The facade's answers as JSON text: what a mount has done, what an image is, what the cache holds.
+ * Key names are part of the interface (man pages list them). Prints nothing: tables for people are
+ * the command line's.
  */
 #ifndef MORSEL_LIB_REPORT_H
 #define MORSEL_LIB_REPORT_H

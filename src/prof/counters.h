@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a mount counts while it works: monotonic totals, added by any thread, read at any time.
- * Relaxed atomics: a reader may see one total a moment older than another.
+ * Relaxed atomics: a reader may see one total a moment older than another. They do not say which
+ * file or process it was (access.h), nor when (trace.h).
  */
 #ifndef MORSEL_PROF_COUNTERS_H
 #define MORSEL_PROF_COUNTERS_H

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The heap sampler's table (heap.h) as a profile.
- */
+/* The heap sampler's table (heap.h) as a profile. Takes no samples itself. */
 #ifndef MORSEL_PROF_HEAP_PROFILE_H
 #define MORSEL_PROF_HEAP_PROFILE_H
 

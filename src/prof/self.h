@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * This process as libdwfl sees it: its modules, from /proc/self/maps.
+ * This process as libdwfl sees it: its modules, from /proc/self/maps. Looks up no address:
+ * symbols.h does.
  */
 #ifndef MORSEL_PROF_SELF_H
 #define MORSEL_PROF_SELF_H

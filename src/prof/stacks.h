@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What samplers saw: stacks with labels, each once, with how often and for how long. Becomes a
- * profile with two values, samples/count and the time. One thread at a time.
+ * profile with two values, samples/count and the time. One thread at a time. Takes no samples
+ * itself.
  */
 #ifndef MORSEL_PROF_STACKS_H
 #define MORSEL_PROF_STACKS_H

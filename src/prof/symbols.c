@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * An address is looked up once for all profiles, when the first of them meets it, and is in the end
+ * a list of lines: the innermost inlined function first. libdwfl has them from debug information,
+ * or else, of the function alone, from a symbol table. What stays without either, or comes after
+ * the deadline, is a bare address.
+ *
+ * Numbers of locations belong to a profile: they are forgotten at its end (symbols_mappings()),
+ * while places and names stay for the next.
+ */
 #include "prof/symbols.h"
 
 #include <dwarf.h>

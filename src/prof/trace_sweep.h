@@ -2,6 +2,7 @@
 /*
  * One task's time, cut into segments of one phase each: marks say when something begins and ends,
  * and between two marks the most specific of what is under way counts. Pure; one thread at a time.
+ * Knows no events (trace_model.h does) and names nothing.
  */
 #ifndef MORSEL_PROF_TRACE_SWEEP_H
 #define MORSEL_PROF_TRACE_SWEEP_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A blob that is a piece of a local file. */
+/* A blob that is a piece of a local file. As with every blob, its bytes are not verified here. */
 #ifndef MORSEL_REGISTRY_BLOB_FILE_H
 #define MORSEL_REGISTRY_BLOB_FILE_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Blobs of a registry, read by range. */
+/* Blobs of a registry, read by range. As with every blob, their bytes are not verified here. */
 #ifndef MORSEL_REGISTRY_BLOB_HTTP_H
 #define MORSEL_REGISTRY_BLOB_HTTP_H
 

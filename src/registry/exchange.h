@@ -2,6 +2,7 @@
 /*
  * One question to a registry, asked until it is answered: redirects followed by our own rules,
  * challenges answered, failures retried with back-off. Documents and blobs are read through it.
+ * Does not decide where a credential may go (origin_policy.h), nor know what an answer means.
  */
 #ifndef MORSEL_REGISTRY_EXCHANGE_H
 #define MORSEL_REGISTRY_EXCHANGE_H

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The engine's side of http_impl.h: one thread in curl_multi, which alone touches the multi handle,
+ * and an easy handle as long as its transfer is handed over. Callers' wishes (a transfer, go on,
+ * stop) are taken between two rounds.
+ */
 #include "registry/http_impl.h"
 
 #include <ctype.h>

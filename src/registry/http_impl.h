@@ -8,6 +8,7 @@
  *   caller: "go on" after it has taken bytes, "stop"                        -> engine
  *
  * A body that is sent comes from a feed, which the engine asks; whoever fills it wakes the engine.
+ * Neither follows redirects, nor tries again: exchange.h does.
  */
 #ifndef MORSEL_REGISTRY_HTTP_IMPL_H
 #define MORSEL_REGISTRY_HTTP_IMPL_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The words header values are made of (RFC 9110 5.6): white space, tokens, quoted strings,
- * parameters. Pure cursor functions over terminated strings.
+ * parameters. Pure cursor functions over terminated strings. Knows no header by its name.
  */
 #ifndef MORSEL_REGISTRY_HTTP_TEXT_H
 #define MORSEL_REGISTRY_HTTP_TEXT_H

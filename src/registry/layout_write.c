@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Two locks. Who has the layout open holds oci-layout shared: so long nobody takes temporary files
+ * for left behind, or undoes a layout that somebody else is filling. The directory itself is locked
+ * while index.json is read, changed and replaced.
+ *
+ * A blob is written under a name that only its writer knows, beside the directories of blobs, and
+ * renamed once its digest is right. A layout that was begun here and has no index in the end is
+ * taken away.
+ */
 #include "registry/layout_write.h"
 
 #include <dirent.h>

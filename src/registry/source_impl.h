@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the kinds of sources share: a table of verbs, and the registry they came from. */
+/*
+ * What the kinds of sources share: a table of verbs, and the registry they came from. Nothing
+ * outside of this folder sees it.
+ */
 #ifndef MORSEL_REGISTRY_SOURCE_IMPL_H
 #define MORSEL_REGISTRY_SOURCE_IMPL_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the kinds of targets share: two tables of verbs. */
+/* What the kinds of targets share: two tables of verbs. Nothing outside of this folder sees it. */
 #ifndef MORSEL_REGISTRY_TARGET_IMPL_H
 #define MORSEL_REGISTRY_TARGET_IMPL_H
 

@@ -2,7 +2,7 @@
 /*
  * TOML as JSON values, by the library toml++: tables become objects whose members stand in the
  * order of the file, so that one set of typed getters (base/json.h) reads both. Dates become
- * strings. Pure.
+ * strings. Knows no key, and writes no TOML. Pure.
  */
 #ifndef MORSEL_REGISTRY_TOML_H
 #define MORSEL_REGISTRY_TOML_H

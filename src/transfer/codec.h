@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One piece in, one gzip member or zstd frame out: the same bytes on every machine that has the
- * same version of the library. (ISA-L is faster, but what it makes depends on the processor.)
+ * same version of the library. (ISA-L is faster, but what it makes depends on the processor.) Does
+ * not cut anything into pieces.
  */
 #ifndef MORSEL_TRANSFER_CODEC_H
 #define MORSEL_TRANSFER_CODEC_H

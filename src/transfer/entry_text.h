@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a table of contents says of an entry before its contents are known, as the members of a
- * JSON object. The two formats with tables share these members. Pure.
+ * What a table of contents says of an entry before its contents are known, as the members of a JSON
+ * object. The two formats with tables share these members. Says nothing of where contents are, nor
+ * what they hash to: that is toc_write.h's. Pure.
  */
 #ifndef MORSEL_TRANSFER_ENTRY_TEXT_H
 #define MORSEL_TRANSFER_ENTRY_TEXT_H

@@ -2,7 +2,7 @@
 /*
  * The documents of an image that is being made: its config and its manifest, as OCI image-spec 1.1
  * has them. Facts in, JSON text out, always the same text for the same facts. Pure; digests of
- * layers are the caller's.
+ * layers are the caller's. Does not send them.
  */
 #ifndef MORSEL_TRANSFER_IMAGE_DOC_H
 #define MORSEL_TRANSFER_IMAGE_DOC_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What is found out about a source before its layer is begun. */
+/* What is found out about a source before its layer is begun. Reads no contents but those of an
+ * ignore file. */
 #ifndef MORSEL_TRANSFER_LAYER_BEFORE_H
 #define MORSEL_TRANSFER_LAYER_BEFORE_H
 

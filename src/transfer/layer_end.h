@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What follows the last compressed byte of the archive: tables, footers, annotations. */
+/*
+ * What follows the last compressed byte of the archive: tables, footers, annotations. Compresses no
+ * contents: that is over by then.
+ */
 #ifndef MORSEL_TRANSFER_LAYER_END_H
 #define MORSEL_TRANSFER_LAYER_END_H
 

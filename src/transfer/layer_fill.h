@@ -2,6 +2,7 @@
 /*
  * The tree as batches: headers, contents, padding, cut into pieces where the format wants a
  * decompressor to be able to start. Where that is depends on the tree and the chunk size alone.
+ * Compresses nothing, and takes no digest.
  */
 #ifndef MORSEL_TRANSFER_LAYER_FILL_H
 #define MORSEL_TRANSFER_LAYER_FILL_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is to come first in a layer: a list of paths, one a line, or what a profile of accesses
- * saw, as the trace (access_*.jsonl, in the order of the reads) or as the profile (access_*.pprof,
- * in the order of its rows). Each path counts once, where it stands first.
+ * What is to come first in a layer: a list of paths, one a line, or what a profile of accesses saw,
+ * as the trace (access_*.jsonl, in the order of the reads) or as the profile (access_*.pprof, in
+ * the order of its rows). Each path counts once, where it stands first. Does not know what is in
+ * the layer: a path that is not is the writer's to ignore.
  */
 #ifndef MORSEL_TRANSFER_LAYER_ORDER_H
 #define MORSEL_TRANSFER_LAYER_ORDER_H

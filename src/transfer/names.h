@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Sets of bytes with a text each: which paths were written, and under which name an inode was. */
+/*
+ * Sets of bytes with a text each: which paths were written, and under which name an inode was.
+ * Nothing is ever taken out of one.
+ */
 #ifndef MORSEL_TRANSFER_NAMES_H
 #define MORSEL_TRANSFER_NAMES_H
 

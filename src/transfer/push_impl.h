@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* One blob of a push, and the three ways to make its bytes. */
+/*
+ * One blob of a push, and the three ways to make its bytes. Which jobs there are, and in what order
+ * they run, is push.c's to know.
+ */
 #ifndef MORSEL_TRANSFER_PUSH_IMPL_H
 #define MORSEL_TRANSFER_PUSH_IMPL_H
 

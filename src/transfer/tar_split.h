@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tar-split data: what is needed, besides the contents of the files, to make the archive again
- * byte for byte. Lines of JSON: segments of the archive, and files by size and CRC-64.
+ * tar-split data: what is needed, besides the contents of the files, to make the archive again byte
+ * for byte. Lines of JSON: segments of the archive, and files by size and CRC-64. Does not put
+ * archives together again.
  */
 #ifndef MORSEL_TRANSFER_TAR_SPLIT_H
 #define MORSEL_TRANSFER_TAR_SPLIT_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of contents, written while the layer is: each entry as soon as its last compressed
- * byte has its place. The text is compressed at once, since that of a million entries is hundreds
- * of megabytes. Makes the JSON of eStargz and of zstd:chunked, and the tar-split data of the
- * latter.
+ * The table of contents, written while the layer is: each entry as soon as its last compressed byte
+ * has its place. The text is compressed at once, since that of a million entries is hundreds of
+ * megabytes. Makes the JSON of eStargz and of zstd:chunked, and the tar-split data of the latter.
+ * Puts nothing into the blob: layer_end.h does.
  */
 #ifndef MORSEL_TRANSFER_TOC_WRITE_H
 #define MORSEL_TRANSFER_TOC_WRITE_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Commands as people type them into options. Pure. */
+/* Commands as people type them into options. Runs nothing. Pure. */
 #ifndef MORSEL_TRANSFER_WORDS_H
 #define MORSEL_TRANSFER_WORDS_H
 
