@@ -468,7 +468,8 @@ MORSEL_API int morsel_supervise(const struct morsel_supervise_options *o, int *r
  * has ended (when this process serves it: until morsel_mount() is about to return).
  *
  * @param lazy  detach it also when it is in use, and do not wait
- * @return 0; -ENOENT: no image of ours is mounted there; -EBUSY; -EPERM; -ETIMEDOUT
+ * @return 0; -ENOENT: no image of ours is mounted there; -EACCES: another
+ *         user's; -EBUSY; -EPERM; -ETIMEDOUT
  */
 MORSEL_API int morsel_umount(const char *dir, bool lazy, struct morsel_error *err);
 /** What a mount has done so far. *ret_json: one JSON object, see morsel-stat(1), for free(3). Asks

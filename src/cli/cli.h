@@ -195,6 +195,10 @@ const char **option_all(const struct cli *c, enum option_id id);
 int parse_size(const char *text, uint64_t *ret);
 /* A number of seconds with an optional ms, s, m, h suffix. */
 int parse_duration(const char *text, uint64_t *ret_ns);
+/* "--insecure" and MORSEL_INSECURE=1 are true; =0, =false, =no and an empty variable are not. */
+int parse_bool(const char *text, bool if_empty, bool *ret);
+/* The place of text among names, which end with NULL. -EINVAL. */
+int parse_choice(const char *text, const char *const *names, int *ret);
 
 /* cmd_watch.c */
 int stat_watch(struct cli *c);

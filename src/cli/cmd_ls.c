@@ -79,7 +79,7 @@ static json_t *json_name(const char *name)
 {
 	json_t *s = json_string(name); /* NULL when the bytes are not UTF-8 */
 
-	if (!s) { /* then Latin-1, which loses nothing: "name_is_latin1" says so */
+	if (!s) { /* then Latin-1, which loses nothing: "path_is_latin1" says so */
 		char *wide = malloc(2 * strlen(name) + 1), *p = wide;
 
 		for (const unsigned char *q = (const unsigned char *)name; wide && *q; q++) {
@@ -119,6 +119,10 @@ static void emit_json(struct listing *l, const char *path, const struct morsel_s
 	json_object_set_new(o, "mode", json_sprintf("%04o", st->mode & 07777));
 	if (link)
 		json_object_set_new(o, "link", json_name(link));
+	if (S_ISCHR(st->mode) || S_ISBLK(st->mode)) {
+		json_object_set_new(o, "rdev_major", json_integer(st->rdev_major));
+		json_object_set_new(o, "rdev_minor", json_integer(st->rdev_minor));
+	}
 	json_array_append_new(l->json, o);
 }
 

@@ -37,8 +37,7 @@ static void stdio_detach(struct cli *c)
 		return;
 	dup2(null_fd, 0);
 	dup2(null_fd, 1);
-	if (c->log == stderr)
-		dup2(null_fd, 2);
+	dup2(c->log == stderr ? null_fd : fileno(c->log), 2); /* what libraries say */
 	close(null_fd);
 }
 
@@ -357,6 +356,11 @@ int cmd_mount(struct cli *c)
 	return mount_background(&s);
 }
 
+static int umount_failed(struct cli *c, int code)
+{
+	return code == -ENOENT || code == -EACCES ? fail(c, code) : mount_failed(c, code);
+}
+
 int cmd_umount(struct cli *c)
 {
 	int worst = 0;
@@ -365,7 +369,7 @@ int cmd_umount(struct cli *c)
 		int r = morsel_umount(c->args[i], option_given(c, OPT_LAZY), &c->err);
 
 		if (r < 0)
-			worst = mount_failed(c, r);
+			worst = umount_failed(c, r);
 		c->err = (struct morsel_error){0};
 	}
 	return worst;

@@ -149,11 +149,12 @@ static void on_interrupt(int sig)
 void interrupts_catch(int fd)
 {
 	struct sigaction sa = {.sa_handler = on_interrupt}; /* no SA_RESTART: a wait must end */
+	struct sigaction hup;
 
-	if (fd >= 0) {
+	if (fd >= 0)
 		atomic_store(&interrupt_fd, fd);
+	if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN) /* nohup(1)'s */
 		sigaction(SIGHUP, &sa, NULL);
-	}
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGALRM, &sa, NULL);
@@ -216,7 +217,8 @@ static int verb_try(struct cli *c, const struct verb *verb, int argc, char **arg
 		return output_finish();
 	}
 	if (c->n_args < verb->min_args || (verb->max_args >= 0 && c->n_args > verb->max_args))
-		return usage_error(c, "usage: morsel %s %s", verb->name, verb->usage);
+		return usage_error(c, "usage: morsel %s%s%s", verb->name, *verb->usage ? " " : "",
+				   verb->usage);
 	return fake ? 0 : verb->run(c);
 }
 

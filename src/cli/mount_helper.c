@@ -197,6 +197,12 @@ int mount_helper(struct cli *c, const struct verb *mount, int argc, char **argv)
 	int r;
 
 	prctl(PR_SET_NAME, "morsel");
+	if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+		puts("usage: mount.morsel REF DIR [-fnsv] [-o OPTION,...]; see mount.morsel(8)");
+		return 0;
+	}
+	if (argc == 2 && (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")))
+		return verb_run(c, verb_lookup("version"), 1, argv, false);
 	r = helper_translate(&h, argc, argv);
 	if (!r)
 		r = verb_run(c, mount, h.n, h.args, h.fake);

@@ -211,75 +211,6 @@ const struct option_info *option_of_mount(const struct verb *verb, const char *n
 	return NULL;
 }
 
-int parse_size(const char *text, uint64_t *ret)
-{
-	static const char units[] = "KMGTP";
-	const char *unit;
-	char *end;
-	unsigned shift = 0;
-	unsigned long long n;
-
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	if (errno || end == text || *text == '-')
-		return -EINVAL;
-	if (*end) {
-		unit = strchr(units, *end >= 'a' ? *end - 32 : *end);
-		if (!unit || (end[1] && strcasecmp(end + 1, "b") && strcasecmp(end + 1, "ib")))
-			return -EINVAL;
-		shift = 10 * (unsigned)(unit - units + 1);
-	}
-	if (n > UINT64_MAX >> shift)
-		return -EINVAL;
-	*ret = (uint64_t)n << shift;
-	return 0;
-}
-
-int parse_duration(const char *text, uint64_t *ret_ns)
-{
-	static const struct {
-		const char *name;
-		double ns;
-	} units[] = {{"", 1e9}, {"s", 1e9}, {"ms", 1e6}, {"m", 60e9}, {"h", 3600e9}};
-	char *end;
-	double n;
-
-	errno = 0;
-	n = strtod(text, &end);
-	if (errno || end == text || !(n > 0))
-		return -EINVAL;
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
-		if (!strcmp(end, units[i].name) && n * units[i].ns < 1e18) {
-			*ret_ns = (uint64_t)(n * units[i].ns);
-			return *ret_ns ? 0 : -EINVAL;
-		}
-	return -EINVAL;
-}
-
-/* "--insecure" and MORSEL_INSECURE=1 are true; =0, =false, =no and an empty variable are not. */
-static int parse_bool(const char *text, bool if_empty, bool *ret)
-{
-	if (!*text)
-		*ret = if_empty;
-	else if (!strcmp(text, "1") || !strcasecmp(text, "true") || !strcasecmp(text, "yes"))
-		*ret = true;
-	else if (!strcmp(text, "0") || !strcasecmp(text, "false") || !strcasecmp(text, "no"))
-		*ret = false;
-	else
-		return -EINVAL;
-	return 0;
-}
-
-static int parse_choice(const char *text, const char *const *names, int *ret)
-{
-	for (int i = 0; names[i]; i++)
-		if (!strcmp(text, names[i])) {
-			*ret = i;
-			return 0;
-		}
-	return -EINVAL;
-}
-
 static int bad_value(const struct cli *c, int id)
 {
 	bool given = false;
@@ -293,35 +224,25 @@ static int bad_value(const struct cli *c, int id)
 	return usage_error(c, "%s: \"%s\" is not valid (%s)", name, c->values[id], infos[id].help);
 }
 
-/* The meaning of the options that set up a context or the output; a verb reads its own. */
-static int options_apply(struct cli *c, int verbose)
+/* What was not given leaves *ret as it is. */
+static int size_take(const struct cli *c, int id, uint64_t *ret)
 {
-	struct morsel_options *o = &c->options;
-	int n, level = MORSEL_LOG_WARN + verbose;
-	bool verify = true;
+	if (c->values[id] && (parse_size(c->values[id], ret) < 0 || !*ret))
+		return bad_value(c, id);
+	return 0;
+}
 
-	o->cache_dir = c->values[OPT_CACHE_DIR];
-	o->platform = c->values[OPT_PLATFORM];
-	o->authfile = c->values[OPT_AUTHFILE];
-	if (o->cache_dir && !*o->cache_dir)
-		return bad_value(c, OPT_CACHE_DIR);
-	if (c->values[OPT_CACHE_SIZE] &&
-	    (parse_size(c->values[OPT_CACHE_SIZE], &o->cache_bytes) < 0 || !o->cache_bytes))
-		return bad_value(c, OPT_CACHE_SIZE);
-	if (c->values[OPT_MAX_ENTRIES] &&
-	    (parse_size(c->values[OPT_MAX_ENTRIES], &o->max_entries) < 0 || !o->max_entries))
-		return bad_value(c, OPT_MAX_ENTRIES);
-	if (c->values[OPT_READ_TIMEOUT] &&
-	    parse_duration(c->values[OPT_READ_TIMEOUT], &o->read_deadline_ns) < 0)
-		return bad_value(c, OPT_READ_TIMEOUT);
-	if (c->values[OPT_INSECURE] && parse_bool(c->values[OPT_INSECURE], true, &o->insecure) < 0)
-		return bad_value(c, OPT_INSECURE);
-	if (c->values[OPT_OFFLINE] && parse_bool(c->values[OPT_OFFLINE], true, &o->offline) < 0)
-		return bad_value(c, OPT_OFFLINE);
-	if (c->values[OPT_TLS_VERIFY] && parse_bool(c->values[OPT_TLS_VERIFY], true, &verify) < 0)
-		return bad_value(c, OPT_TLS_VERIFY);
-	o->tls_noverify = !verify;
-	for (int i = 0; c->verb->one_dash && i < OPT_COUNT; i++) { /* "-lazy=false" */
+static int choice_take(const struct cli *c, int id, int *ret)
+{
+	if (c->values[id] && parse_choice(c->values[id], infos[id].values, ret) < 0)
+		return bad_value(c, id);
+	return 0;
+}
+
+/* An option without an argument, or one that says no ("--offline=no"), is there or not. */
+static int switches_take(struct cli *c)
+{
+	for (int i = 0; i < OPT_COUNT; i++) {
 		bool wanted = true;
 
 		if (!c->values[i] || infos[i].arg)
@@ -331,28 +252,64 @@ static int options_apply(struct cli *c, int verbose)
 		if (!wanted)
 			c->values[i] = NULL;
 	}
-	if (c->values[OPT_PULL]) {
-		if (parse_choice(c->values[OPT_PULL], pulls, &n) < 0)
-			return bad_value(c, OPT_PULL);
-		o->pull = (enum morsel_pull)n;
-	}
-	if (c->values[OPT_LOG_LEVEL] && parse_choice(c->values[OPT_LOG_LEVEL], levels, &level) < 0)
-		return bad_value(c, OPT_LOG_LEVEL);
-	if (c->values[OPT_FORMAT]) {
-		if (parse_choice(c->values[OPT_FORMAT], formats, &n) < 0)
-			return bad_value(c, OPT_FORMAT);
-		c->json = n == 1;
-	}
-	if (c->values[OPT_PROGRESS]) {
-		if (parse_choice(c->values[OPT_PROGRESS], modes, &n) < 0)
-			return bad_value(c, OPT_PROGRESS);
-		c->progress = (enum progress_mode)n;
-	}
+	return 0;
+}
+
+static int context_take(struct cli *c)
+{
+	struct morsel_options *o = &c->options;
+	int pull = (int)o->pull, r = switches_take(c);
+	bool verify = true;
+
+	o->cache_dir = c->values[OPT_CACHE_DIR];
+	o->platform = c->values[OPT_PLATFORM];
+	o->authfile = c->values[OPT_AUTHFILE];
+	o->insecure = option_given(c, OPT_INSECURE);
+	o->offline = option_given(c, OPT_OFFLINE);
+	if (!r && o->cache_dir && !*o->cache_dir)
+		r = bad_value(c, OPT_CACHE_DIR);
+	if (!r)
+		r = size_take(c, OPT_CACHE_SIZE, &o->cache_bytes);
+	if (!r)
+		r = size_take(c, OPT_MAX_ENTRIES, &o->max_entries);
+	if (!r && c->values[OPT_READ_TIMEOUT] &&
+	    parse_duration(c->values[OPT_READ_TIMEOUT], &o->read_deadline_ns) < 0)
+		r = bad_value(c, OPT_READ_TIMEOUT);
+	if (!r && c->values[OPT_TLS_VERIFY] &&
+	    parse_bool(c->values[OPT_TLS_VERIFY], true, &verify) < 0)
+		r = bad_value(c, OPT_TLS_VERIFY);
+	if (!r)
+		r = choice_take(c, OPT_PULL, &pull);
+	o->tls_noverify = !verify;
+	o->pull = (enum morsel_pull)pull;
+	return r;
+}
+
+static int output_take(struct cli *c, int verbose)
+{
+	int level = MORSEL_LOG_WARN + verbose, format = 0, mode = (int)c->progress;
+	int r = choice_take(c, OPT_LOG_LEVEL, &level);
+
+	if (!r)
+		r = choice_take(c, OPT_FORMAT, &format);
+	if (!r)
+		r = choice_take(c, OPT_PROGRESS, &mode);
+	c->json = format == 1;
+	c->progress = (enum progress_mode)mode;
 	c->quiet = option_given(c, OPT_QUIET);
 	if (c->quiet)
 		level = MORSEL_LOG_ERROR;
-	o->log_level = (enum morsel_log_level)(level > MORSEL_LOG_TRACE ? MORSEL_LOG_TRACE : level);
-	return 0;
+	c->options.log_level =
+		(enum morsel_log_level)(level > MORSEL_LOG_TRACE ? MORSEL_LOG_TRACE : level);
+	return r;
+}
+
+/* The meaning of the options that set up a context or the output; a verb reads its own. */
+static int options_apply(struct cli *c, int verbose)
+{
+	int r = context_take(c);
+
+	return r ? r : output_take(c, verbose);
 }
 
 static void environment_read(struct cli *c)
@@ -411,12 +368,10 @@ int options_read(struct cli *c, int argc, char **argv)
 	for (int i = 0; i < OPT_COUNT; i++) {
 		if (!takes(c->verb, i))
 			continue;
-		longs[n++] =
-			(struct option){infos[i].name,
-					!infos[i].arg && !c->verb->one_dash  ? no_argument
-					: !infos[i].arg || infos[i].optional ? optional_argument
-									     : required_argument,
-					NULL, 256 + i};
+		longs[n++] = (struct option){infos[i].name,
+					     !infos[i].arg || infos[i].optional ? optional_argument
+										: required_argument,
+					     NULL, 256 + i};
 		if (infos[i].letter)
 			shorts[s++] = infos[i].letter;
 		if (infos[i].letter && infos[i].arg)

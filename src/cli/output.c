@@ -26,20 +26,29 @@ int usage_error(const struct cli *c, const char *fmt, ...)
 	return 2;
 }
 
+/* As ls -h: rounded up, a decimal below 10. */
 void format_size(uint64_t bytes, char out[static 16])
 {
 	static const char units[] = "BKMGTPE";
-	double n = (double)bytes;
+	uint64_t unit = 1, whole, tenths;
 	int u = 0;
 
-	while (n >= 1024 && u < 6) {
-		n /= 1024;
+	while (bytes / unit >= 1024) {
+		unit <<= 10;
 		u++;
 	}
+	whole = bytes / unit;
+	tenths = whole * 10 + (bytes % unit * 10 + unit - 1) / unit;
+	whole += bytes % unit ? 1 : 0;
 	if (!u)
 		snprintf(out, 16, "%u", (unsigned)bytes);
+	else if (tenths < 100)
+		snprintf(out, 16, "%u.%u%c", (unsigned)tenths / 10, (unsigned)tenths % 10,
+			 units[u]);
+	else if (whole < 1024)
+		snprintf(out, 16, "%u%c", (unsigned)whole, units[u]);
 	else
-		snprintf(out, 16, n < 10 ? "%.1f%c" : "%.0f%c", n, units[u]);
+		snprintf(out, 16, "1.0%c", units[u + 1]);
 }
 
 void print_name(const char *name, FILE *f)

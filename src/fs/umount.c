@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "fs/control.h"
 #include "fs/mount.h"
@@ -49,6 +50,10 @@ int fs_umount(const char *dir, bool lazy, struct error *err)
 
 	if (r < 0)
 		return r;
+	if (geteuid() && geteuid() != m.owner)
+		return error_set(err, -EACCES,
+				 "%s was mounted by user %u: unmount it as that user, or as root",
+				 dir, (unsigned)m.owner);
 	fd = control_connect(m.dev, m.owner); /* silent: only listens for its end */
 	process = fd < 0 ? -1 : server_process(fd);
 	r = mount_remove(path, lazy, err);

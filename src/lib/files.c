@@ -31,7 +31,7 @@ static int index_damaged(const char *path, struct error *err)
 			 "%s: the image's index is damaged; run \"morsel cache verify\"", path);
 }
 
-/* Puts a symlink's text before what is left of the path. */
+/* Puts a symlink's text before what is left of the path, which is empty or begins with a slash. */
 static int path_splice(const struct erofs *fs, const struct erofs_inode *link, const char *rest,
 		       char **path)
 {
@@ -41,7 +41,7 @@ static int path_splice(const struct erofs *fs, const struct erofs_inode *link, c
 
 	if (r < 0)
 		return r;
-	if (asprintf(&joined, "%.*s/%s", (int)n, text, rest) < 0)
+	if (asprintf(&joined, "%.*s%s", (int)n, text, rest) < 0)
 		return -ENOMEM;
 	free(*path);
 	*path = joined;
@@ -67,6 +67,8 @@ int image_path_walk(const struct erofs *fs, const char *path, unsigned flags,
 
 		p += strspn(p, "/");
 		n = strcspn(p, "/");
+		if (!n && p > own && p[-1] == '/' && !S_ISDIR(dir.mode))
+			return -ENOTDIR;
 		if (!n)
 			break;
 		r = erofs_lookup(fs, &dir, p, n, &nid);
@@ -75,7 +77,7 @@ int image_path_walk(const struct erofs *fs, const char *path, unsigned flags,
 		if (r < 0 || (r = erofs_inode_get(fs, nid, &next)) < 0)
 			return r;
 		p += n;
-		if (!S_ISLNK(next.mode) || ((flags & MORSEL_NOFOLLOW) && !p[strspn(p, "/")])) {
+		if (!S_ISLNK(next.mode) || ((flags & MORSEL_NOFOLLOW) && !*p)) {
 			dir = next;
 			continue;
 		}

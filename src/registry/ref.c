@@ -257,6 +257,8 @@ static int local_parse(char *rest, struct ref *ref, struct error *err)
 	if (at && !digest_parse(at + 1, &ref->digest, NULL)) {
 		*at = 0;
 		ref->has_digest = true;
+	} else if (at && !strncmp(at + 1, "sha256:", 7)) {
+		return bad(err, ref->text, "after '@' comes a digest: sha256:<64 hex digits>");
 	}
 	colon = strchr(rest, ':');
 	if (colon) {

@@ -67,6 +67,26 @@ def case_ls(t):
     t.contains(t.morsel("ls", "-lRh", ref).text, "/d/sub:", "1.5K")
     t.refused(3, "ls", ref, "/no/such", says="/no/such")
     t.refused(3, "ls", ref, "a/below")
+    t.contains(t.morsel("ls", "-l", ref, "link").text, "link -> d/b")
+    for verb in ("ls", "cat"):
+        t.refused(3, verb, ref, "a/", says="not a directory")
+        t.refused(3, verb, ref, "link/", says="not a directory")
+    o = {e["path"]: e for e in t.morsel("ls", "--format", "json", ref).json()}
+    t.equal((o["/null"]["rdev_major"], o["/null"]["rdev_minor"], "rdev_major" in o["/a"]), (1, 3, False), "devices")
+
+
+def case_ls_sizes_are_those_of_ls(t):
+    sizes = [0, 1, 1023, 1024, 1025, 10137, 10138, 10239, 10240, 10241, 1047553, 1048575, 1048576, 10485760, 10485761, 1073741823, 1 << 30]
+    d = t.path("d")
+    os.mkdir(d)
+    for n in sizes:
+        with open(f"{d}/{n}", "wb") as f:
+            f.truncate(n)
+    t.morsel("push", "-q", "--compression", "zstd", d, f"oci:{t.path('img')}:x")
+
+    def shown(text):
+        return sorted((f[-1], f[4]) for f in map(str.split, text.splitlines()) if len(f) > 4)
+    t.equal(shown(t.morsel("ls", "-lh", f"oci:{t.path('img')}:x").text), shown(t.run("ls", "-lh", d).text), "sizes")
 
 
 def case_ls_json(t):

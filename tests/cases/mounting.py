@@ -56,8 +56,8 @@ def case_umount_in_every_way(t):
 
 
 def case_umount_errors(t):
-    t.refused(32, "umount", t.mnt, says=t.mnt)
-    t.refused(32, "umount", t.path("nothing"), says="nothing")
+    t.refused(3, "umount", t.mnt, says=t.mnt)
+    t.refused(3, "umount", t.path("nothing"), says="nothing")
     lay = samples.hello(t)
     with t.mounted(f"oci:{lay.path}") as m:
         held = os.open(m / "etc", os.O_RDONLY | os.O_DIRECTORY)
@@ -76,7 +76,7 @@ def case_umount_leaves_other_mounts_alone(t):
     os.mkdir(other)
     t.run("mount", "-t", "tmpfs", "none", other)
     t.defer(t.run, "umount", other)
-    t.refused(32, "umount", other, says=other)
+    t.refused(3, "umount", other, says=other)
     t.check(os.path.ismount(other), "still mounted")
 
 
@@ -125,7 +125,21 @@ def case_nothing_of_the_caller_stays_open(t):
     with open(f"{t.mnt}/greeting", "rb") as f:
         t.equal(f.read(), b"hello, world\n", "content")
     t.morsel("umount", t.mnt)
+    p = t.popen(t.binary, "mount", f"--log-file={t.path('log')}", f"oci:{lay.path}", t.mnt, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        t.equal((p.communicate(timeout=20), p.returncode), ((b"", b""), 0), "pipes that end with the command")
+    finally:
+        t.morsel("umount", t.mnt)
     gone(t)
+
+
+def case_umount_of_another_user(t):
+    t.need_root()
+    lay = samples.hello(t)
+    with t.mounted(f"oci:{lay.path}") as m:
+        r = t.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", t.binary, "umount", m.path, rc=4)
+        t.contains(r.err, "was mounted by user 0")
+        t.equal(len(r.err_text.splitlines()), 1, "lines on stderr")
 
 
 def case_mount_on_what_is_no_directory(t):
@@ -137,12 +151,12 @@ def case_mount_on_what_is_no_directory(t):
 
 
 def case_interrupted_while_opening(t):
-    """SIGINT or SIGTERM during a mount that still fetches: exit code 130, nothing left."""
+    """SIGINT, SIGTERM or SIGHUP during a mount that still fetches: exit code 130, nothing left."""
     lay, _ = big_image(t, count=2)
     r = FaultRegistry(t, lay)
     for sig, path, at in ((signal.SIGINT, "/manifests/", 0), (signal.SIGTERM, "/manifests/", 0),
                           (signal.SIGINT, lay.layer_digests()[0], 0), (signal.SIGINT, lay.layer_digests()[0], 50_000),
-                          (signal.SIGTERM, lay.layer_digests()[0], 50_000)):
+                          (signal.SIGTERM, lay.layer_digests()[0], 50_000), (signal.SIGHUP, lay.layer_digests()[0], 50_000)):
         r.heal()
         r.forget()
         r.rule(path=path, stall=60, at=at)

@@ -340,18 +340,22 @@ def case_interrupted(t):
 
 
 def case_interrupted_fetch(t):
-    """In the middle of the second layer: the first is not fetched again."""
+    """In the middle of the second layer, also when the terminal is closed: the first is not fetched again."""
     lay = Layout(t.path("img"))
     lay.image([layer(Tar().file("one", samples.noise(1, 1 << 20))), layer(Tar().file("two", samples.noise(2, 1 << 20)))])
     digests = lay.layer_digests()
     sizes = [os.stat(lay.blob_path(d)).st_size for d in digests]
     with FaultRegistry(t, lay) as reg:
         reg.rule(path=digests[1], stall=60, at=100_000)
-        p = t.popen(t.binary, "pull", reg.ref(), t.path("d"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        wait_until("the first layer", lambda: os.path.isdir(f"{t.cache}/layers") and os.listdir(f"{t.cache}/layers"))
-        p.send_signal(signal.SIGINT)
-        t.equal((p.communicate(timeout=20)[1].decode(), p.returncode), ("morsel: interrupted\n", 130), "interrupted")
-        t.check(not os.path.exists(t.path("d")), "DIR is there")
+        for sig in (signal.SIGINT, signal.SIGHUP):
+            reg.forget()
+            p = t.popen(t.binary, "pull", reg.ref(), t.path("d"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            wait_until("the first layer and half of the second", lambda: os.path.isdir(f"{t.cache}/layers") and
+                       os.listdir(f"{t.cache}/layers") and reg.requests(digests[1]))
+            p.send_signal(sig)
+            t.equal((p.communicate(timeout=20)[1].decode(), p.returncode), ("morsel: interrupted\n", 130), "interrupted")
+            nothing_left(t, t.work)
+            t.check(not os.path.exists(t.path("d")), "DIR is there")
         reg.rules.clear()
         r = t.morsel("pull", "--format", "json", reg.ref(), t.path("d")).json()
         t.equal((r["moved_bytes"], r["skipped_bytes"]), (sizes[1], sizes[0]), "moved and skipped")
