@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 struct copy {
@@ -38,7 +39,26 @@ static int dest_fail(const char *dest, int code, const char *what, struct error 
 	return error_set_errno(err, code, "%s: %s", dest, what);
 }
 
-/* It is not there: the last component is a new name. */
+/* Something is there that is no directory: only a file is replaced, where a symlink to it leads. */
+static int dest_resolve(struct copy *cp, const char *dest, struct error *err)
+{
+	struct stat st;
+	char *path = realpath(dest, NULL);
+
+	if (!path)
+		return dest_fail(dest, -errno, "can't be replaced", err);
+	free(cp->dest);
+	cp->dest = path;
+	if (lstat(path, &st) < 0)
+		return dest_fail(dest, -errno, "can't be replaced", err);
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, -EINVAL,
+				 "%s: neither a file nor a directory: name one of these", dest);
+	return 0;
+}
+
+/* It is no directory: the last component is the name of a file, a new one or one that is replaced.
+ */
 static int dest_split(struct copy *cp, const char *dest, struct error *err)
 {
 	char *slash, *end = cp->dest + strlen(cp->dest);
@@ -65,6 +85,9 @@ static int dest_split(struct copy *cp, const char *dest, struct error *err)
 
 static int dest_open(struct copy *cp, const char *dest, size_t n_paths, struct error *err)
 {
+	struct stat st;
+	int r = 0;
+
 	cp->dest = strdup(dest);
 	if (!cp->dest)
 		return -ENOMEM;
@@ -76,7 +99,11 @@ static int dest_open(struct copy *cp, const char *dest, size_t n_paths, struct e
 	if (n_paths > 1)
 		return error_set(err, -EINVAL, "%s: not a directory, which several files need",
 				 dest);
-	return dest_split(cp, dest, err);
+	if (lstat(dest, &st) == 0)
+		r = dest_resolve(cp, dest, err);
+	else if (errno != ENOENT)
+		r = dest_fail(dest, -errno, "can't be made", err);
+	return r < 0 ? r : dest_split(cp, dest, err);
 }
 
 /* ---- names ---- */

@@ -102,6 +102,26 @@ def case_names(t):
     no_temps(t, t.work)
 
 
+def case_destination_is_no_plain_file(t):
+    """A device, fifo or socket is not replaced; a symlink is followed to a file."""
+    ref = simple(t)
+    os.mkfifo(t.path("fifo"))
+    os.symlink("nowhere", t.path("dangling"))
+    os.symlink("/dev/null", t.path("null"))
+    with open(t.path("file"), "wb"):
+        pass
+    os.symlink("file", t.path("link"))
+    for name in ("fifo", "null"):
+        t.refused(2, "cp", ref, "a/f", t.path(name), says="neither a file nor a directory")
+    t.refused(3, "cp", ref, "a/f", t.path("dangling"), says="dangling")
+    t.refused(1, "cp", ref, "a/f", t.path("file/"), says="file/")
+    t.check(stat.S_ISFIFO(os.lstat(t.path("fifo")).st_mode) and os.readlink(t.path("null")) == "/dev/null", "as it was")
+    t.morsel("cp", ref, "a/f", t.path("link"))
+    t.equal(os.readlink(t.path("link")), "file", "the symlink")
+    t.equal(open(t.path("file"), "rb").read(), t.morsel("cat", ref, "a/f").out, "content")
+    no_temps(t, t.work)
+
+
 def case_refused(t):
     ref = simple(t)
     os.mkdir(t.path("d"))
