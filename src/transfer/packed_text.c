@@ -7,7 +7,7 @@
 
 #define STAGE_BYTES (64u << 10) /* text that is compressed at once */
 #define DEFLATE_LEVEL 6
-#define ZSTD_LEVEL 5
+#define ZSTD_LEVEL 1 /* levels 2 to 5 make tables of digests larger, not smaller */
 
 struct packed_impl {
 	z_stream deflate;
