@@ -27,7 +27,9 @@
  *     -EINVAL the caller's mistake (a bad reference, option or path)
  *     -ENOENT no such image, tag, path or mount      -EACCES not allowed to
  *     -ENETUNREACH, -ECONNREFUSED, -ECONNRESET, -EHOSTUNREACH, -ETIMEDOUT, -EPROTO  network
- *     -EBADMSG corrupt: a digest does not match      -EPERM, -E2BIG refused by policy or a limit
+ *     -EBADMSG corrupt: a digest does not match, or the format is wrong
+ *     -EUCLEAN a configuration or credential file that makes no sense
+ *     -EPERM, -E2BIG refused by policy or a limit
  *     -ENOTSUP a format that is not supported        -ECANCELED morsel_cancel() was called
  *
  * Outputs (ret_...) are written only on success. Strings and arrays that a function returns
@@ -100,14 +102,14 @@ enum morsel_log_level {
 /** How far a long call has come. Totals grow while more becomes known. */
 struct morsel_progress {
 	/** "resolve", "index", "merge"; "push": reading and sending directories, or sending blobs;
-	 * "extract": writing files to disk; "copy": blobs to a layout */
+	 * "extract": writing files to disk; "copy": blobs to a layout; "verify": the cache */
 	const char *phase;
 	/** index: compressed bytes streamed so far; push of directories: bytes of files read, of an
-	 * image: bytes of blobs sent; extract: bytes of files written */
+	 * image: bytes of blobs sent; extract: bytes of files written; verify: bytes on disk */
 	uint64_t done_bytes;
 	uint64_t total_bytes; /**< how many there will be; 0 = not known */
 	/** Layers that are ready, of those that were not at the start; push, copy: blobs; extract:
-	 * files
+	 * files; verify: items
 	 */
 	uint32_t layers_done;
 	uint32_t layers_total;
@@ -220,8 +222,8 @@ struct morsel_stat {
  * @param path   bytes, with or without a leading '/'; "" is the root. Symlinks are followed inside
  *               the image, at most 40
  * @param flags  0 or MORSEL_NOFOLLOW
- * @return 0; -ENOENT, also when a component is not a directory; -EPERM for too many symlinks;
- *         -EBADMSG
+ * @return 0; -EINVAL: other flags; -ENOENT, also when a component is not a directory; -EPERM for
+ * too many symlinks; -EBADMSG
  */
 MORSEL_API int morsel_image_stat(struct morsel_image *img, const char *path, unsigned flags,
 				 struct morsel_stat *ret, struct morsel_error *err);
@@ -241,7 +243,7 @@ MORSEL_API int morsel_image_list(struct morsel_image *img, const char *path,
 					   const struct morsel_stat *st),
 				 void *userdata, struct morsel_error *err);
 /** Text of the symlink with this inode number, terminated with a zero byte. buf has n bytes; 4096
- * always suffice. 0; -EINVAL: not a symlink; -ERANGE: n is too small; -EBADMSG. */
+ * always suffice. 0; -EINVAL: not a symlink of this image; -ERANGE: n is too small; -EBADMSG. */
 MORSEL_API int morsel_image_readlink(struct morsel_image *img, uint64_t ino, char *buf, size_t n,
 				     struct morsel_error *err);
 /**
@@ -252,8 +254,8 @@ MORSEL_API int morsel_image_readlink(struct morsel_image *img, uint64_t ino, cha
  * @param off    in bytes
  * @param buf    of n bytes; on failure its contents are undefined
  * @param ret_n  bytes read: n, or fewer at the end of the file; 0 at or past it
- * @return 0; -EISDIR, -EINVAL: not a regular file; -EIO, -EBADMSG and network errors: they can't be
- * had, or not verified; -ECANCELED
+ * @return 0; -EISDIR, -EINVAL: not a regular file, or none of this image; -EIO, -EBADMSG and
+ * network errors: they can't be had, or not verified; -ECANCELED
  */
 MORSEL_API int morsel_image_read(struct morsel_image *img, uint64_t ino, uint64_t off, void *buf,
 				 size_t n, size_t *ret_n, struct morsel_error *err);
@@ -266,7 +268,8 @@ MORSEL_API int morsel_image_read(struct morsel_image *img, uint64_t ino, uint64_
  *                  65535) are valid during the call. A value other than 0 ends that and is
  * returned: choose a positive one. security.capability is among them, trusted.overlay.* not
  * @param userdata  for fn
- * @return 0; what fn returned; -EBADMSG; -E2BIG: names of more than 64 KiB
+ * @return 0; what fn returned; -EINVAL: not of this image; -EBADMSG; -E2BIG: names of more than 64
+ * KiB
  */
 MORSEL_API int morsel_image_xattrs(struct morsel_image *img, uint64_t ino,
 				   int (*fn)(void *userdata, const char *name, const void *value,
@@ -678,7 +681,8 @@ MORSEL_API int morsel_cache_info(struct morsel *m, char **ret_json, struct morse
 /** Every item; as JSON. */
 MORSEL_API int morsel_cache_list(struct morsel *m, char **ret_json, struct morsel_error *err);
 /** Re-hashes everything and removes what is damaged; as JSON, whose "damaged" counts the items that
- * were. What was removed is fetched again when it is needed. */
+ * were. What was removed is fetched again when it is needed. Blocks; the progress callback is
+ * called from here. -ECANCELED; else as the others. */
 MORSEL_API int morsel_cache_verify(struct morsel *m, char **ret_json, struct morsel_error *err);
 /** Evicts least recently used contents until at most target_bytes are used. */
 MORSEL_API int morsel_cache_prune(struct morsel *m, uint64_t target_bytes, uint64_t *ret_freed,

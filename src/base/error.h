@@ -23,7 +23,7 @@
  *   -ENOTSUP                                     8 unsupported
  *   -EINTR -ECANCELED                          130 interrupted
  *   -EINVAL                                      2 usage (only from text the user typed)
- *   anything else                                1 failed
+ *   anything else                                1 failed (-EUCLEAN: the user's configuration)
  */
 #ifndef MORSEL_BASE_ERROR_H
 #define MORSEL_BASE_ERROR_H

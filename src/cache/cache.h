@@ -33,8 +33,9 @@ struct cache_options {
 	const struct seam *seam;
 	const struct log *log;
 	const char *dir; /* NULL: $XDG_CACHE_HOME/morsel, ~/.cache/morsel, root /var/cache/morsel */
-	uint64_t size_bytes; /* 0: CACHE_SIZE_DEFAULT */
-	bool any_version;    /* to clear it: whatever wrote it */
+	uint64_t size_bytes;	   /* 0: CACHE_SIZE_DEFAULT */
+	bool any_version;	   /* to clear it: whatever wrote it */
+	const atomic_bool *cancel; /* ends clear and evict: -ECANCELED; or NULL */
 };
 
 /* Creates the directory (0700) when missing. Refuses one that others own or may write (-EACCES),
@@ -163,8 +164,11 @@ struct cache_item {
 typedef int (*cache_item_fn)(void *userdata, const struct cache_item *item);
 int cache_list(struct cache *c, cache_item_fn fn, void *userdata, struct error *err);
 /* Re-hashes every present chunk and document, checks every table; removes what is damaged (it is
- * fetched again when needed). -EBADMSG when anything was. */
-int cache_verify(struct cache *c, cache_item_fn fn, void *userdata, struct error *err);
+ * fetched again when needed). -EBADMSG when anything was. step (or NULL) hears of every piece of an
+ * item that was looked at; -ECANCELED ends it, as from fn. */
+typedef int (*cache_step_fn)(void *userdata, uint64_t bytes);
+int cache_verify(struct cache *c, cache_item_fn fn, cache_step_fn step, void *userdata,
+		 struct error *err);
 /* Removes all but what other processes hold open: their layers lose nothing. */
 int cache_clear(struct cache *c, uint64_t *ret_freed_bytes, struct error *err);
 

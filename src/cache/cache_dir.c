@@ -252,6 +252,7 @@ int cache_open(const struct cache_options *o, struct cache **ret, struct error *
 		return -ENOMEM;
 	c->seam = o->seam;
 	c->log = o->log;
+	c->cancel = o->cancel;
 	c->limit_bytes = o->size_bytes ? o->size_bytes : CACHE_SIZE_DEFAULT;
 	c->root_fd = -1;
 	for (size_t i = 0; i < SUB_COUNT; i++)

@@ -30,6 +30,7 @@ struct cache {
 	int root_fd;	       /* -1: there is no directory at all */
 	int sub_fd[SUB_COUNT]; /* -1: not there; every use then fails and is a miss */
 	bool writable;
+	const atomic_bool *cancel; /* or NULL */
 	uint64_t limit_bytes;
 	uint8_t boot_id[16];
 	struct log_limit warned;
@@ -42,6 +43,11 @@ struct cache {
 	pthread_mutex_t layers_lock;
 	struct layer *layers; /* all that are open here; under layers_lock */
 };
+
+static inline bool cache_cancelled(const struct cache *c)
+{
+	return c->cancel && atomic_load_explicit(c->cancel, memory_order_relaxed);
+}
 
 /* ---- files ---- */
 

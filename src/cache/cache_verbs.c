@@ -15,6 +15,7 @@
 struct walk {
 	struct cache *c;
 	cache_item_fn fn;
+	cache_step_fn step; /* or NULL */
 	void *userdata;
 	bool verify;
 	enum cache_subdir sub; /* being looked through */
@@ -30,6 +31,12 @@ static void item_stat(const struct walk *w, const char *name, struct cache_item 
 	it->bytes = cache_disk_usage(dir_fd, name);
 	if (!fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW))
 		it->used_s = st.st_mtime;
+}
+
+/* Another piece of an item was looked at. */
+static int item_step(struct walk *w, uint64_t bytes)
+{
+	return w->step ? w->step(w->userdata, bytes) : 0;
 }
 
 static int item_emit(struct walk *w, const struct cache_item *it)
@@ -99,10 +106,14 @@ static int image_item(struct walk *w, const char *name)
 static int members_item(struct walk *w, const char *name)
 {
 	struct cache_item it = {.kind = "members", .ok = true};
+	int r;
 
 	snprintf(it.name, sizeof(it.name), "%s", name);
 	item_stat(w, name, &it);
-	if (w->verify && members_verify(w->c, name) == -EBADMSG) {
+	r = w->verify ? members_verify(w->c, name, w->step, w->userdata) : 0;
+	if (r == -ECANCELED)
+		return r;
+	if (r == -EBADMSG) {
 		it.ok = false;
 		cache_remove_tree(w->c, w->c->sub_fd[SUB_MEMBERS], name);
 	}
@@ -120,27 +131,34 @@ static int tmp_item(struct walk *w, const char *name)
 
 /* ---- layers ---- */
 
-/* Every chunk that claims to be here; damaged ones are withdrawn. */
-static bool contents_verify(struct layer *l)
+/* Every chunk that claims to be here; damaged ones are withdrawn. < 0: the walk ends. */
+static int contents_verify(struct walk *w, struct layer *l, bool *ret_ok)
 {
-	bool ok = true;
+	*ret_ok = true;
+	for (uint64_t i = 0; i < l->index.header.n_chunks; i++) {
+		bool here = present_get(&l->present, i) & MARK_HERE;
+		int r;
 
-	for (uint64_t i = 0; i < l->index.header.n_chunks; i++)
-		ok &= layer_verify(l, i, 0) != -EBADMSG;
-	if (ok) /* from now on the marks are knowledge of this boot */
+		*ret_ok &= layer_verify(l, i, 0) != -EBADMSG;
+		r = item_step(w, here ? l->index.chunks[i].len : 0);
+		if (r < 0)
+			return r;
+	}
+	if (*ret_ok) /* from now on the marks are knowledge of this boot */
 		present_confirm_boot(l->cache, &l->present, &l->meta.key);
-	return ok;
+	return 0;
 }
 
-static bool layer_is_good(struct walk *w, struct layer *l)
+static int layer_judge(struct walk *w, struct layer *l, bool *ret_ok)
 {
 	struct layer_index entries;
-	bool ok = layer_load_entries(l, UINT64_MAX, &entries, NULL) >= 0 &&
-		  layer_windows_check(l) >= 0;
 
-	if (!ok)
-		cache_discard(w->c, w->c->sub_fd[SUB_LAYERS], l->meta.key.hex);
-	return ok && contents_verify(l);
+	*ret_ok = layer_load_entries(l, UINT64_MAX, &entries, NULL) >= 0 &&
+		  layer_windows_check(l) >= 0;
+	if (*ret_ok)
+		return contents_verify(w, l, ret_ok);
+	cache_discard(w->c, w->c->sub_fd[SUB_LAYERS], l->meta.key.hex);
+	return 0;
 }
 
 static int layer_item(struct walk *w, const char *name)
@@ -168,8 +186,12 @@ static int layer_item(struct walk *w, const char *name)
 	}
 	if (w->verify && r == -EBADMSG)
 		cache_discard(w->c, w->c->sub_fd[SUB_LAYERS], name);
-	if (w->verify)
-		it.ok = r >= 0 ? layer_is_good(w, l) : r != -EBADMSG;
+	if (w->verify) {
+		it.ok = r != -EBADMSG;
+		r = r < 0 ? 0 : layer_judge(w, l, &it.ok);
+		if (r < 0)
+			return r;
+	}
 	return item_emit(w, &it);
 }
 
@@ -195,6 +217,8 @@ static int walk_all(struct walk *w, struct error *err)
 
 		if (w->c->sub_fd[w->sub] >= 0)
 			r = cache_each_name(w->c->sub_fd[w->sub], walk_name, w);
+		if (r == -ECANCELED)
+			return error_set(err, r, "interrupted");
 		if (r < 0)
 			return error_set_errno(err, r, "can't look through %s of the cache %s",
 					       cache_subdir_names[w->sub], w->c->dir);
@@ -209,9 +233,10 @@ int cache_list(struct cache *c, cache_item_fn fn, void *userdata, struct error *
 	return walk_all(&w, err);
 }
 
-int cache_verify(struct cache *c, cache_item_fn fn, void *userdata, struct error *err)
+int cache_verify(struct cache *c, cache_item_fn fn, cache_step_fn step, void *userdata,
+		 struct error *err)
 {
-	struct walk w = {.c = c, .fn = fn, .userdata = userdata, .verify = true};
+	struct walk w = {.c = c, .fn = fn, .step = step, .userdata = userdata, .verify = true};
 	int r;
 
 	if (!c->writable)
@@ -246,6 +271,8 @@ static int clear_name(void *userdata, int dir_fd, const char *name)
 {
 	struct walk *w = userdata;
 
+	if (cache_cancelled(w->c))
+		return -ECANCELED;
 	if (w->sub == SUB_LAYERS && layer_in_use(w->c, name))
 		return 0;
 	w->freed += cache_disk_usage(dir_fd, name);
@@ -266,6 +293,8 @@ int cache_clear(struct cache *c, uint64_t *ret_freed_bytes, struct error *err)
 		cache_documents_sweep(c, true);
 		r = cache_version_write(c);
 	}
+	if (r == -ECANCELED)
+		return error_set(err, r, "interrupted");
 	if (r < 0)
 		return error_set_errno(err, r, "can't clear the cache %s", c->dir);
 	*ret_freed_bytes = w.freed;

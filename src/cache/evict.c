@@ -217,7 +217,7 @@ static uint64_t layers_evict(struct cache *c, struct candidates *cs, enum layer_
 {
 	uint64_t freed = 0;
 
-	for (size_t i = 0; i < cs->n && freed < want; i++) {
+	for (size_t i = 0; i < cs->n && freed < want && !cache_cancelled(c); i++) {
 		uint64_t n = layer_evict(c, &cs->list[i], pass, want - freed);
 
 		n = min_u64(n, cs->list[i].bytes);
@@ -232,7 +232,7 @@ static uint64_t others_evict(struct cache *c, enum cache_subdir sub, const struc
 {
 	uint64_t freed = 0;
 
-	for (size_t i = 0; i < cs->n && freed < want; i++) {
+	for (size_t i = 0; i < cs->n && freed < want && !cache_cancelled(c); i++) {
 		cache_discard(c, c->sub_fd[sub], cs->list[i].name);
 		freed += cs->list[i].bytes;
 	}
@@ -325,6 +325,8 @@ int cache_evict(struct cache *c, uint64_t target_bytes, uint64_t *ret_freed_byte
 	if (!c->writable)
 		return error_set(err, -EROFS, "cache %s can't be written", c->dir);
 	r = evict_to(c, target_bytes, ret_freed_bytes);
+	if (cache_cancelled(c))
+		return error_set(err, -ECANCELED, "interrupted");
 	return r < 0 ? error_set_errno(err, r, "can't look through the cache %s", c->dir) : 0;
 }
 

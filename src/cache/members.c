@@ -358,7 +358,7 @@ void members_close(struct members *m)
 	free(m);
 }
 
-int members_verify(struct cache *c, const char *name)
+int members_verify(struct cache *c, const char *name, cache_step_fn step, void *userdata)
 {
 	_cleanup_(buf_fini) struct buf piece = BUF_INIT;
 	_cleanup_(freep) struct record *records = NULL;
@@ -370,6 +370,8 @@ int members_verify(struct cache *c, const char *name)
 	for (uint64_t i = 0; i < f.n_records && r >= 0; i++) {
 		piece.len = 0;
 		r = record_read(&m, fd, &records[i], &piece);
+		if (r >= 0 && step)
+			r = step(userdata, piece.len);
 	}
 	return r == -ENODATA ? -EBADMSG : r;
 }

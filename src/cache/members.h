@@ -36,7 +36,7 @@ void members_commit(struct members *m);
 void members_close(struct members *m); /* accepts NULL */
 DEFINE_CLEANUP(struct members *, members_close)
 
-/* Reads a pack whole. -EBADMSG: something in it is damaged; -errno. */
-int members_verify(struct cache *c, const char *name);
+/* Reads a pack whole. step as cache_verify()'s. -EBADMSG: something in it is damaged; -errno. */
+int members_verify(struct cache *c, const char *name, cache_step_fn step, void *userdata);
 
 #endif

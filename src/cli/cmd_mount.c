@@ -239,10 +239,13 @@ static int number_option(struct cli *c, enum option_id id, long max, long *ret)
 
 static int prefetch_list_option(struct server *s, const char *file)
 {
+	int e;
+
 	if (realpath(file, s->prefetch_list))
 		return 0;
-	fprintf(stderr, "morsel: can't read the prefetch list %s: %s\n", file, strerror(errno));
-	return 32;
+	e = errno;
+	fprintf(stderr, "morsel: can't read the prefetch list %s: %s\n", file, strerror(e));
+	return morsel_exit_code(-e);
 }
 
 /* "landmark,order", "none", "all,list=FILE": a file's name may have commas, so it comes last. */

@@ -227,6 +227,7 @@ static int cache_verify(struct cli *c, struct morsel *m)
 	json_int_t damaged;
 
 	r = morsel_cache_verify(m, &json, &c->err);
+	progress_clear(c);
 	if (r < 0)
 		return fail(c, r);
 	o = json_loads(json, 0, NULL);
@@ -280,6 +281,6 @@ int cmd_cache(struct cli *c)
 	if (r)
 		return r;
 	r = cache_run(c, m);
-	morsel_free(m);
+	context_free(m);
 	return r;
 }

@@ -182,16 +182,16 @@ static void offer_argument(const struct completion *k, int nth)
 	else if (!strcmp(what, "VERB"))
 		offer_verbs(k);
 	else if (!strcmp(what, "REF"))
-		offer_refs(k);
+		offer_refs(k, false);
 	else if (!strcmp(what, "REPO"))
-		offer_repositories(k);
+		offer_refs(k, true);
 	else if (!strcmp(what, "PATH"))
 		offer_paths(k);
 	else if (!strcmp(what, "DIR") && !strstr(k->verb->usage, "REF")) /* umount, stat */
 		offer_mounts(k);
 	else if (!strcmp(what, "DIR")) {
 		if (nth && strstr(k->verb->usage, "DIR... REF")) /* push: it may be the last */
-			offer_refs(k);
+			offer_refs(k, false);
 		puts(":dirs");
 	} else if (!strcmp(what, "DEST") || !strcmp(what, "FILE"))
 		puts(":files");

@@ -24,8 +24,7 @@ void offer(const struct completion *k, const char *prefix, const char *name, con
 void offer_files(const struct completion *k, const char *prefix, bool dirs_only);
 
 /* complete_image.c: the options among the words count. */
-void offer_refs(const struct completion *k);
-void offer_repositories(const struct completion *k);
+void offer_refs(const struct completion *k, bool repositories);
 void offer_paths(const struct completion *k); /* of the image that the first argument names */
 
 #endif

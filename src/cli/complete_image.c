@@ -174,7 +174,7 @@ static void offer_local(const struct completion *k, const char *scheme, bool dir
 	context_done(m);
 }
 
-void offer_refs(const struct completion *k)
+void offer_refs(const struct completion *k, bool repositories)
 {
 	static const char *const schemes[] = {"oci:", "docker-archive:", "oci-archive:"};
 	size_t n = repository_length(k->word);
@@ -195,23 +195,10 @@ void offer_refs(const struct completion *k)
 	m = quiet_context(k, true);
 	if (!m)
 		return;
-	known = known_refs(m, true);
+	known = known_refs(m, !repositories || k->word[n] == ':');
 	offer_keys(k, known);
 	if (n && k->word[n] == ':' && !may_be_host(k->word, n) && !k->c->options.offline)
 		offer_tags(k, m, n, known);
-	json_decref(known);
-	context_done(m);
-}
-
-void offer_repositories(const struct completion *k)
-{
-	struct morsel *m = quiet_context(k, false);
-	json_t *known;
-
-	if (!m)
-		return;
-	known = known_refs(m, false);
-	offer_keys(k, known);
 	json_decref(known);
 	context_done(m);
 }

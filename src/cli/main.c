@@ -62,8 +62,8 @@ static const struct verb verbs[] = {
 	{"inspect", "REF", "Show what an image is and how its layers would be fetched.",
 	 OPTS_IMAGE | OPT(FORMAT), 1, 1, cmd_inspect},
 	{"cache", "info|ls|verify|clear|prune [SIZE]",
-	 "Look at the cache, check it, make room in it, empty it.", OPTS_CACHE | OPT(FORMAT), 1, 2,
-	 cmd_cache},
+	 "Look at the cache, check it, make room in it, empty it.",
+	 OPTS_CACHE | OPT(FORMAT) | OPT(PROGRESS), 1, 2, cmd_cache},
 	{"profile", "report FILE... | [OPTION...] [-- COMMAND ARG...]",
 	 "Push, pull or mount an image and record where the time goes; show it.",
 	 OPTS_DIAL | OPT(PLATFORM) | OPT(FORMAT) | OPT(REF) | OPT(REGISTRY) | OPT(REPO) | OPT(TAG) |

@@ -34,6 +34,7 @@ static const char *items_of(const char *phase)
 {
 	return !strcmp(phase, "copy") || !strcmp(phase, "extract") ? "file"
 	       : !strcmp(phase, "push")				   ? "blob"
+	       : !strcmp(phase, "verify")			   ? "item"
 								   : "layer";
 }
 

@@ -101,6 +101,7 @@ static int context_open(struct morsel *m, struct error *err)
 		.log = &m->log,
 		.dir = m->o.cache_dir,
 		.size_bytes = m->o.cache_bytes,
+		.cancel = &m->cancelled,
 	};
 	int r;
 

@@ -25,6 +25,18 @@ static void stat_fill(const struct erofs_inode *ino, struct morsel_stat *ret)
 	};
 }
 
+int image_inode_get(struct morsel_image *img, uint64_t ino, struct erofs_inode *ret,
+		    struct error *err)
+{
+	int r = context_check(img->m, err);
+
+	if (r >= 0)
+		r = erofs_inode_get(&img->fs, ino, ret);
+	return r == -EBADMSG ? error_set(err, -EINVAL, "inode %llu is not in %s",
+					 (unsigned long long)ino, img->rv.ref->text)
+			     : r;
+}
+
 static int index_damaged(const char *path, struct error *err)
 {
 	return error_set(err, -EBADMSG,
@@ -96,8 +108,10 @@ int image_path_walk(const struct erofs *fs, const char *path, unsigned flags,
 static int path_resolve(struct morsel_image *img, const char *path, unsigned flags,
 			struct erofs_inode *ret, struct error *err)
 {
-	int r = image_path_walk(&img->fs, path, flags, ret);
+	int r = context_check(img->m, err);
 
+	if (r >= 0)
+		r = image_path_walk(&img->fs, path, flags, ret);
 	switch (r) {
 	case -ENOENT:
 		return error_set(err, r, "%s: no such file in %s", path, img->rv.ref->text);
@@ -120,7 +134,9 @@ int morsel_image_stat(struct morsel_image *img, const char *path, unsigned flags
 {
 	struct error err = ERROR_INIT;
 	struct erofs_inode ino;
-	int r = path_resolve(img, path, flags, &ino, &err);
+	int r = flags & ~MORSEL_NOFOLLOW
+			? error_set(&err, -EINVAL, "%s: unknown flags 0x%x", path, flags)
+			: path_resolve(img, path, flags, &ino, &err);
 
 	if (r >= 0)
 		stat_fill(&ino, ret);
@@ -159,7 +175,7 @@ int morsel_image_list(struct morsel_image *img, const char *path,
 
 	if (r >= 0 && !S_ISDIR(dir.mode))
 		r = error_set(&err, -ENOTDIR, "%s: not a directory in %s", path, img->rv.ref->text);
-	while (r >= 0) {
+	while (r >= 0 && (r = context_check(img->m, &err)) >= 0) {
 		r = erofs_readdir(&img->fs, &dir, d.next, &d);
 		if (r == EROFS_END)
 			return 0;
@@ -181,7 +197,7 @@ int morsel_image_readlink(struct morsel_image *img, uint64_t ino, char *buf, siz
 	struct erofs_inode inode;
 	char text[4096];
 	size_t len = 0;
-	int r = erofs_inode_get(&img->fs, ino, &inode);
+	int r = image_inode_get(img, ino, &inode, &err);
 
 	if (r >= 0 && !S_ISLNK(inode.mode))
 		r = error_set(&err, -EINVAL, "inode %llu is not a symlink",
@@ -221,7 +237,7 @@ int morsel_image_read(struct morsel_image *img, uint64_t ino, uint64_t off, void
 	struct error err = ERROR_INIT;
 	struct erofs_inode inode;
 	uint64_t done = 0, len = 0;
-	int r = erofs_inode_get(&img->fs, ino, &inode);
+	int r = image_inode_get(img, ino, &inode, &err);
 
 	if (r >= 0 && !S_ISREG(inode.mode))
 		r = error_set(&err, S_ISDIR(inode.mode) ? -EISDIR : -EINVAL,

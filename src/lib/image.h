@@ -32,6 +32,9 @@ void image_drop(struct morsel_image *img);
 /* Symlinks are followed inside the image. 0, -ENOENT, -ENOTDIR, -ELOOP, -EBADMSG, -ENOMEM. */
 int image_path_walk(const struct erofs *fs, const char *path, unsigned flags,
 		    struct erofs_inode *ret);
+/* An inode by a number that a caller gave. -EINVAL: there is no such file. */
+int image_inode_get(struct morsel_image *img, uint64_t ino, struct erofs_inode *ret,
+		    struct error *err);
 /* "gzip", "estargz", ... */
 const char *image_layer_format_name(const struct image_layer *l);
 

@@ -5,7 +5,6 @@
 #include <time.h>
 
 #define INDEX_THREADS 4
-#define PROGRESS_NS (100 * NS_PER_MS)
 
 /* One image's layers being indexed by a few threads while the caller's thread shows progress. */
 struct indexing {

@@ -20,6 +20,8 @@ struct image_layer {
 	bool indexed_now; /* by this process; else the cache knew it */
 };
 
+#define PROGRESS_NS (100 * NS_PER_MS) /* between two reports of a long call */
+
 /* What one indexing reports while it runs; shared with the thread that shows progress. */
 struct index_progress {
 	_Atomic uint64_t done_bytes, total_bytes;

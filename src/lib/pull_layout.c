@@ -95,7 +95,9 @@ int morsel_pull_layout(struct morsel *m, const char *ref_text, const char *layou
 	struct copy_result res = {0};
 	const char *name;
 	char *json = NULL;
-	int r = ref_parse(ref_text, &from, &err);
+	int r = flags & ~MORSEL_ALL_PLATFORMS
+			? error_set(&err, -EINVAL, "%s: unknown flags 0x%x", ref_text, flags)
+			: ref_parse(ref_text, &from, &err);
 
 	if (r >= 0 && m->o.offline && from->kind == REF_REGISTRY)
 		r = error_set(&err, -ENOENT,

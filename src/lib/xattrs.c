@@ -37,7 +37,7 @@ int morsel_image_xattrs(struct morsel_image *img, uint64_t ino,
 	_cleanup_(freep) char *list = NULL, *value = NULL;
 	struct error err = ERROR_INIT;
 	struct erofs_inode inode;
-	int r = erofs_inode_get(&img->fs, ino, &inode);
+	int r = image_inode_get(img, ino, &inode, &err);
 
 	if (r >= 0 && img->fs.has_xattrs) {
 		list = malloc(LIST_MAX);

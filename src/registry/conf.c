@@ -62,6 +62,15 @@ bool conf_owner_ok(uid_t owner)
 	return !*end && uid == owner;
 }
 
+int conf_error(int r, struct error *err)
+{
+	if (r != -EBADMSG)
+		return r;
+	if (err && err->code == r)
+		err->code = -EUCLEAN;
+	return -EUCLEAN;
+}
+
 int conf_read(const struct seam *seam, const char *what, const char *path, size_t max_bytes,
 	      char **ret, size_t *ret_len, struct error *err)
 {
@@ -75,6 +84,8 @@ int conf_read(const struct seam *seam, const char *what, const char *path, size_
 		return error_set_errno(err, fd, "%s %s", what, path);
 	if (fstat(fd, &st) < 0)
 		return error_set_errno(err, -errno, "%s %s", what, path);
+	if (S_ISDIR(st.st_mode))
+		return error_set_errno(err, -EISDIR, "%s %s", what, path);
 	if (!S_ISREG(st.st_mode))
 		return error_set(err, -EPERM, "%s %s: not a regular file", what, path);
 	if (!conf_owner_ok(st.st_uid))

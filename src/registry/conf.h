@@ -22,9 +22,13 @@ char *conf_join(const char *dir, const char *rest);
 
 bool conf_owner_ok(uid_t owner);
 
+/* What is wrong with somebody's configuration is nothing corrupt that was received: -EBADMSG, in
+ * err too, becomes -EUCLEAN, an error like any other. Else r. */
+int conf_error(int r, struct error *err);
+
 /* The whole file with a NUL behind it; the caller's. what ("credential file") begins the errors.
  * Symlinks are followed: secrets of orchestrators and dot files are often linked. -ENOENT, -EACCES,
- * -EPERM (owner, not a regular file), -E2BIG, ... */
+ * -EISDIR, -EPERM (owner, not a regular file), -E2BIG, ... */
 int conf_read(const struct seam *seam, const char *what, const char *path, size_t max_bytes,
 	      char **ret, size_t *ret_len, struct error *err);
 

@@ -125,7 +125,7 @@ int creds_store_open(const struct seam *seam, const char *authfile, struct creds
 	else
 		r = defaults_add(s, err);
 	if (r < 0)
-		return r;
+		return conf_error(r, err);
 	*ret = steal_ptr(s);
 	return 0;
 }
@@ -204,7 +204,7 @@ int creds_store_lookup(const struct creds_store *s, const char *host, const char
 			buf_append(where, tried.data, tried.len);
 		buf_fini(&tried);
 		if (r != CREDS_NONE)
-			return r;
+			return conf_error(r, err);
 	}
 	if (where->len >= before + 2)
 		where->len -= 2; /* the last "; " */

@@ -27,14 +27,14 @@ struct creds_store;
 
 /* authfile may be NULL. A file of the default places that can't be read or used is left out, and
  * creds_store_lookup() says so when nobody else knows the host. One that is named, and the JSON of
- * the environment, is an error: -ENOENT, -EACCES, -EPERM (owner), -EBADMSG. */
+ * the environment, is an error: -ENOENT, -EACCES, -EPERM (owner), -EUCLEAN. */
 int creds_store_open(const struct seam *seam, const char *authfile, struct creds_store **ret,
 		     struct error *err);
 void creds_store_free(struct creds_store *s); /* accepts NULL */
 DEFINE_CLEANUP(struct creds_store *, creds_store_free)
 
 /* May run a helper, for up to 30 s; cancel may be NULL. 0: found, where (file and key, or helper)
- * is appended to where; CREDS_NONE: where says what was tried; < 0: -EBADMSG, -EACCES, -EPERM,
+ * is appended to where; CREDS_NONE: where says what was tried; < 0: -EUCLEAN, -EACCES, -EPERM,
  * -ETIMEDOUT, -ECANCELED. Any thread. */
 int creds_store_lookup(const struct creds_store *s, const char *host, const char *path,
 		       const atomic_bool *cancel, struct credential *ret, struct buf *where,

@@ -57,6 +57,12 @@ int duration_parse(const char *text, uint64_t *ret_ns)
 
 /* ---- one host ---- */
 
+/* As containerd: the API is at "/v2" below the path, unless the path ends so already. */
+static bool ends_at_api(const char *path, size_t n)
+{
+	return n >= 3 && !memcmp(path + n - 3, "/v2", 3);
+}
+
 /* "https://mirror[:port][/path]", or without the scheme; with override_path the path is the API's.
  */
 static int url_take(const struct reading *x, const char *text, bool override, struct site *s)
@@ -83,8 +89,8 @@ static int url_take(const struct reading *x, const char *text, bool override, st
 	free(s->api);
 	s->host = strndup(rest, host_len);
 	s->api = NULL;
-	if (!s->host ||
-	    asprintf(&s->api, "%.*s%s", (int)path_len, path, override ? "" : "/v2") < 0) {
+	if (!s->host || asprintf(&s->api, "%.*s%s", (int)path_len, path,
+				 override || ends_at_api(path, path_len) ? "" : "/v2") < 0) {
 		s->api = NULL;
 		return -ENOMEM;
 	}
@@ -106,11 +112,11 @@ static int capabilities_take(const struct reading *x, const char *url, const jso
 	json_array_foreach (list, i, v) {
 		const char *name = json_string_value(v);
 
-		if (name && !strcmp(name, "pull"))
+		if (name && !strcasecmp(name, "pull"))
 			s->digests = true;
-		else if (name && !strcmp(name, "resolve"))
+		else if (name && !strcasecmp(name, "resolve"))
 			s->tags = true;
-		else if (!name || strcmp(name, "push") != 0)
+		else if (!name || strcasecmp(name, "push") != 0)
 			return bad(x, url, "capabilities",
 				   "has something else than pull, resolve, push");
 	}

@@ -229,8 +229,10 @@ struct host *registry_host(struct registry *r, const char *name, struct error *e
 		return h;
 	if (s && site_certificates(r->o.seam, s, err) >= 0)
 		h = registry_host_of(r, s, err);
-	if (!h)
+	if (!h) {
 		error_set_errno(err, -ENOMEM, "%s", name);
+		conf_error(err ? err->code : 0, err);
+	}
 	return h;
 }
 

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "registry/conf.h"
+
 #define PING_NS (750 * NS_PER_MS)
 #define LOOK_AGAIN_NS (20 * NS_PER_MS)
 
@@ -85,7 +87,7 @@ int registry_route(struct registry *r, const struct ref *ref, struct route **ret
 	if (e >= 0)
 		e = places_make(r, rt, &sites, err);
 	if (e < 0)
-		return e;
+		return conf_error(e, err);
 	pthread_mutex_lock(&r->lock);
 	for (same = r->routes; same && strcmp(same->key, rt->key) != 0; same = same->next)
 		;

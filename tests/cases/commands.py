@@ -1,13 +1,9 @@
 """The command line itself: verbs, options, help, exit codes, and what ls, cat, inspect and cache print."""
-import contextlib
 import json
 import os
-import pty
 import re
-import subprocess
 
 import samples
-from faults import FaultRegistry
 from images import Layout, layer
 from tarball import Tar
 
@@ -207,36 +203,6 @@ def case_no_progress_without_a_terminal(t):
     lay = Layout(t.path("img"))
     lay.image([layer(samples.files_tar(samples.big_files(2, 8, 1_000_000)))])
     t.equal(t.morsel("ls", f"oci:{lay.path}").err, b"", "stderr")
-
-
-def case_progress_on_a_terminal(t):
-    """A bar appears when something takes over a second, on a terminal, unless told not to."""
-    lay = Layout(t.path("img"))
-    lay.image([layer(samples.files_tar(samples.big_files(9, 4, 500_000)))])
-    r = FaultRegistry(t, lay)
-    digest = lay.layer_digests()[0]
-
-    def stderr_of(*flags, term="xterm"):
-        r.heal()
-        r.rule(path=digest, times=1, stall=1.7, at=100_000)
-        master, slave = pty.openpty()
-        p = t.popen(t.binary, "ls", "--insecure", "--cache-dir", t.new_path("cache"), *flags, r.ref(), stderr=slave,
-                    stdout=subprocess.DEVNULL, env={"TERM": term})
-        os.close(slave)
-        out = b""
-        with contextlib.suppress(OSError):  # EIO: the other end is closed
-            while piece := os.read(master, 4096):
-                out += piece
-        os.close(master)
-        t.equal(p.wait(20), 0, "exit code")
-        return out
-
-    out = stderr_of()
-    t.check(b"[" in out and b"layer 0/1" in out, f"no bar: {out!r}")
-    t.check(out.endswith(b"\r\x1b[K"), "the bar is wiped away at the end")
-    t.equal(stderr_of("--progress", "none"), b"", "--progress none")
-    t.equal(stderr_of("-q"), b"", "-q")
-    t.equal(stderr_of(term="dumb"), b"", "TERM=dumb")
 
 
 def case_names_cannot_draw_on_a_terminal(t):

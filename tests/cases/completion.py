@@ -106,6 +106,23 @@ def case_tags(t):
     t.equal(offered(t, "ls", local), ([local + "latest"], {":nospace"}), "names in a layout")
 
 
+def case_repositories(t):
+    """What tags takes is offered as any reference is, but what the cache knows without its tags."""
+    lay = image(t)
+    reg = Registry(t)
+    reg.push(lay, "team/image", tag="v1")
+    ref = reg.ref("team/image", "v1")
+    t.morsel("ls", ref)
+    t.run("tar", "-C", lay.path, "-cf", t.path("img.tar"), ".")
+    t.equal(offered(t, "tags", ref[:3]), ([ref[:-3]], set()), "of the cache")
+    t.equal(offered(t, "tags", "o"), (["oci:", "oci-archive:"], {":nospace"}), "schemes")
+    t.equal(offered(t, "tags", f"oci:{lay.path[:-1]}"), ([f"oci:{lay.path}/"], {":nospace"}), "a layout")
+    for local in (f"oci:{lay.path}:", f"oci-archive:{t.path('img.tar')}:"):
+        for verb in ("tags", "ls"):
+            t.equal(offered(t, verb, local + "l"), ([local + "latest"], {":nospace"}), f"{verb} {local}")
+    t.equal(offered(t, "tags", ref[:-1])[0], [ref], "with a tag")
+
+
 def case_tags_of_a_registry_that_is_slow(t):
     """It is given a second and a half, whatever it does, and what the cache knows is offered all the same."""
     lay = image(t)

@@ -336,7 +336,7 @@ def case_broken_configuration(t):
                        ('[host."http://x"]\nskip_verify = 1\n', "skip_verify"),
                        ('[host."http://x".header]\nRange = "bytes=0-1"\n', "header")):
         path = hosts_toml(t, origin.host, head=text)
-        t.refused(6, "ls", "--insecure", origin.ref(), says=[path, says])
+        t.refused(1, "ls", "--insecure", origin.ref(), says=[path, says])
     os.unlink(path)
     for text, says in (("[[registry]]\nlocation = 1\n", "location"), ("[[registry]]\nblocked = true\n", "prefix"),
                        ('[registries.search]\nregistries = ["x"]\n', "version 1"),
@@ -344,7 +344,7 @@ def case_broken_configuration(t):
                        ('[[registry]]\nlocation = "x"\n[[registry.mirror]]\nlocation = "y"\npull-from-mirror = "no"\n',
                         "pull-from-mirror")):
         path = registries_conf(t, text)
-        t.refused(6, "ls", "--insecure", origin.ref(), says=[path, says])
+        t.refused(1, "ls", "--insecure", origin.ref(), says=[path, says])
     t.env["CONTAINERS_REGISTRIES_CONF"] = t.path("absent.conf")
     t.refused(3, "ls", "--insecure", origin.ref(), says="absent.conf")
 

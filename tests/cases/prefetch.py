@@ -154,7 +154,7 @@ def case_list(t):
         st = settled(m, SIZE)
         t.check(st["prefetch_bytes"] < 6 * SIZE, f"three files cost {st['prefetch_bytes']} bytes")
         check_local(t, m, files, ["data/f012", "data/f025", "data/f002"])
-    t.refused(32, "mount", "--prefetch", f"list={names}.missing", r.ref(), t.mnt, says="missing")
+    t.refused(3, "mount", "--prefetch", f"list={names}.missing", r.ref(), t.mnt, says="missing")
     t.refused(2, "mount", "--prefetch", "everything", r.ref(), t.mnt, says="everything")
     for kinds in ("none,all", "landmark,none", "all,"):
         t.refused(2, "mount", "--prefetch", kinds, r.ref(), t.mnt, says=kinds)

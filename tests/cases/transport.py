@@ -41,7 +41,7 @@ def case_ca_of_certs_d(t):
     t.refused(5, "ls", "--cache-dir", t.new_path("cache"), other.ref(), says="certificate")
     d = certs_d(t, other.host)
     write(t, os.path.relpath(d, t.work) + "/bad.crt", "this is no certificate\n")
-    t.refused(6, "ls", "--cache-dir", t.new_path("cache"), other.ref(), says=[d, "PEM"])
+    t.refused(1, "ls", "--cache-dir", t.new_path("cache"), other.ref(), says=[d, "PEM"])
 
 
 def case_ca_where_hosts_toml_would_be(t):
@@ -63,7 +63,7 @@ def case_client_certificate(t):
     d = certs_d(t, r.host, (r.cert, "ca.crt"))
     t.refused(5, "ls", r.ref(), says=r.host)
     certs_d(t, r.host, (crt, "me.cert"))
-    t.refused(6, "ls", r.ref(), says=[d, "me.key"])
+    t.refused(1, "ls", r.ref(), says=[d, "me.key"])
     certs_d(t, r.host, (key, "me.key"))
     t.morsel("ls", r.ref())
     shutil.rmtree(d)
@@ -114,7 +114,7 @@ def case_client_certificates_that_are_none(t):
     for cert, its_key, words in ((crt, other, "is not its key"), (crt, t.path("locked.key"), "is encrypted"),
                                  (key, key, "there is no certificate"), (crt, crt, "is no key")):
         certs_d(t, r.host, (cert, "z.cert"), (its_key, "z.key"))
-        t.refused(6, "ls", r.ref(), says=[d + "/z.", words])
+        t.refused(1, "ls", r.ref(), says=[d + "/z.", words])
 
 
 def case_skip_verify_is_for_its_host_only(t):

@@ -70,6 +70,47 @@ static pthread_t start(struct server *s, const char *file)
 	return t;
 }
 
+static int ignore(void *userdata, const char *name, const struct morsel_stat *st)
+{
+	(void)userdata, (void)name, (void)st;
+	return 0;
+}
+
+static void strange_arguments(struct morsel_image *img, const char *ref, struct morsel *m)
+{
+	static const uint64_t none[] = {0, ~UINT64_C(0), UINT64_C(1) << 40};
+	struct morsel_error err;
+	struct morsel_stat st;
+	char buf[16];
+	size_t n;
+
+	for (int i = 0; i < 3; i++) {
+		err.code = 0;
+		MUST(morsel_image_read(img, none[i], 0, buf, sizeof(buf), &n, &err) == -EINVAL);
+		MUST(strstr(err.text, "is not in ") && strstr(err.text, ref));
+		MUST(morsel_image_readlink(img, none[i], buf, sizeof(buf), NULL) == -EINVAL);
+	}
+	MUST(morsel_image_stat(img, "", 0x80, &st, NULL) == -EINVAL);
+	MUST(morsel_image_stat(img, "", MORSEL_NOFOLLOW, &st, NULL) == 0);
+	MUST(morsel_image_read(img, st.ino, 0, buf, sizeof(buf), &n, NULL) == -EISDIR);
+	MUST(morsel_pull_layout(m, ref, "/nowhere/x", 0x80, NULL, NULL) == -EINVAL);
+}
+
+static void cancelled(struct morsel *m, struct morsel_image *img, const char *file)
+{
+	struct morsel_stat st;
+	uint64_t freed;
+	char *json;
+
+	MUST(morsel_image_stat(img, file, 0, &st, NULL) == -ECANCELED);
+	MUST(morsel_image_list(img, "", ignore, NULL, NULL) == -ECANCELED);
+	MUST(morsel_cache_info(m, &json, NULL) == -ECANCELED);
+	MUST(morsel_cache_list(m, &json, NULL) == -ECANCELED);
+	MUST(morsel_cache_verify(m, &json, NULL) == -ECANCELED);
+	MUST(morsel_cache_prune(m, 0, &freed, NULL) == -ECANCELED);
+	MUST(morsel_cache_clear(m, &freed, NULL) == -ECANCELED);
+}
+
 int main(int argc, char **argv)
 {
 	struct morsel_error err = {0, ""};
@@ -99,11 +140,13 @@ int main(int argc, char **argv)
 	MUST(time(NULL) - begin < 4);
 	MUST(morsel_umount(s.dir, false, NULL) == -ENOENT);
 
+	strange_arguments(s.img, argv[1], m);
 	t = start(&s, argv[3]);
 	morsel_cancel(m);
 	pthread_join(t, NULL);
 	MUST(s.result == -ECANCELED);
 	MUST(morsel_umount(s.dir, false, NULL) == -ENOENT);
+	cancelled(m, s.img, argv[3]);
 	morsel_image_close(s.img);
 	MUST(morsel_image_open(m, argv[1], &s.img, NULL) == -ECANCELED);
 	morsel_free(m);

@@ -330,7 +330,7 @@ static void layer_is_staged_and_opened(void **state)
 	assert_true(layer_is_complete(again));
 	layer_close(again);
 	layer_close(l);
-	assert_int_equal(cache_verify(g.c, count_items, n, NULL), 0);
+	assert_int_equal(cache_verify(g.c, count_items, NULL, n, NULL), 0);
 	assert_int_equal(n[0], 1); /* and nothing under tmp/ */
 	rig_layer_fini(&rl);
 	rig_fini(&g);
@@ -582,7 +582,7 @@ static void read_only_directory_is_used_as_it_is(void **state)
 	assert_int_equal(fcntl(layer_data_fd(l), F_GETFL) & O_ACCMODE, O_RDONLY);
 	assert_true(layer_is_complete(l));
 	layer_close(l);
-	assert_int_equal(cache_verify(g.c, count_items, n, NULL), -EROFS);
+	assert_int_equal(cache_verify(g.c, count_items, NULL, n, NULL), -EROFS);
 	rig_layer_fini(&rl);
 	rig_fini(&g);
 }
@@ -652,9 +652,9 @@ static void list_verify_clear(void **state)
 	fd = path_fd(&g, layer_path(&rl, "data", path), O_WRONLY);
 	assert_int_equal(pwrite(fd, "\0", 1, 100), 1);
 	close(fd);
-	assert_int_equal(cache_verify(g.c, count_items, n, NULL), -EBADMSG);
+	assert_int_equal(cache_verify(g.c, count_items, NULL, n, NULL), -EBADMSG);
 	assert_int_equal(n[1], 1);
-	assert_int_equal(cache_verify(g.c, count_items, n, NULL), 0);
+	assert_int_equal(cache_verify(g.c, count_items, NULL, n, NULL), 0);
 	assert_int_equal(layer_open(g.c, &rl.key, &l, NULL), 0);
 	assert_int_equal(layer_present_bytes(l), 50000 - 4096);
 	layer_close(l);
@@ -679,7 +679,7 @@ static void another_boot_makes_claims_of_marks(void **state)
 	assert_int_equal(layer_open(g.c, &rl.key, &l, NULL), 0);
 	assert_false(layer_is_complete(l));
 	layer_close(l);
-	assert_int_equal(cache_verify(g.c, count_items, n, NULL), 0);
+	assert_int_equal(cache_verify(g.c, count_items, NULL, n, NULL), 0);
 	assert_int_equal(layer_open(g.c, &rl.key, &l, NULL), 0);
 	assert_true(layer_is_complete(l));
 	layer_close(l);

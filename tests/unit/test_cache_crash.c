@@ -512,15 +512,15 @@ static void state_check(size_t k, bool verify_first)
 
 	after.c->boot_id[0] ^= 1; /* the machine was off */
 	if (verify_first) {
-		r = cache_verify(after.c, ignore, NULL, NULL);
+		r = cache_verify(after.c, ignore, NULL, NULL, NULL);
 		assert_true(r == 0 || r == -EBADMSG);
-		if (cache_verify(after.c, ignore, NULL, &err) < 0)
+		if (cache_verify(after.c, ignore, NULL, NULL, &err) < 0)
 			fail_msg("not healed: %s", err.text);
 	}
 	check_documents(k);
 	check_layer(&sc.lazy, sc.lazy_at, k);
 	check_layer(&sc.full, sc.full_at, k);
-	assert_int_equal(cache_verify(after.c, ignore, NULL, NULL), 0);
+	assert_int_equal(cache_verify(after.c, ignore, NULL, NULL, NULL), 0);
 }
 
 static void states_are_survived(void **state)

@@ -462,7 +462,7 @@ static void json_of_the_environment(void **state)
 	setenv("DOCKER_AUTH_CONFIG", ENTRY("r.io", "env"), 1);
 	assert_string_equal(who(p, NULL, "auth.json"), "run");
 	setenv("DOCKER_AUTH_CONFIG", "{\"auths\":", 1);
-	assert_string_equal(who(p, NULL, NULL), "-74");
+	assert_string_equal(who(p, NULL, NULL), "-117");
 	assert_non_null(strstr(p->error, "$DOCKER_AUTH_CONFIG"));
 }
 
@@ -513,9 +513,9 @@ static void bad_default_files_are_left_out(void **state)
 	put(p, "home/.docker/config.json", "{}");
 	assert_string_equal(who(p, NULL, "run/containers/auth.json"), "none");
 	snprintf(path, sizeof(path), "%s/run/containers/auth.json", p->root);
-	assert_string_equal(who(p, path, NULL), "-74"); /* named, so it is an error: EBADMSG */
+	assert_string_equal(who(p, path, NULL), "-117"); /* named, so it is an error: EUCLEAN */
 	snprintf(path, sizeof(path), "%s/run", p->root);
-	assert_string_equal(who(p, path, NULL), "-1"); /* a directory: EPERM */
+	assert_string_equal(who(p, path, NULL), "-21"); /* EISDIR */
 }
 
 static void links_are_followed(void **state)

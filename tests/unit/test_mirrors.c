@@ -95,6 +95,13 @@ static void hosts_in_order(void **state)
 		 "http b.io:1/x/v2 library/a mirror digests ns=docker.io\n"
 		 "https a.io/v2/p library/a mirror tags digests noverify ns=docker.io\n"
 		 "? registry-1.docker.io/v2 library/a tags digests ns=-\n"},
+		/* as containerd: no second /v2, and capabilities in any case */
+		{"[host.\"https://a.io/v2\"]\ncapabilities = [\"Pull\", \"RESOLVE\"]\n"
+		 "[host.\"https://b.io/p/v2//\"]\n[host.\"https://c.io/xv2\"]\n",
+		 "https a.io/v2 library/a mirror tags digests ns=docker.io\n"
+		 "https b.io/p/v2 library/a mirror tags digests ns=docker.io\n"
+		 "https c.io/xv2/v2 library/a mirror tags digests ns=docker.io\n"
+		 "? registry-1.docker.io/v2 library/a tags digests ns=-\n"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
