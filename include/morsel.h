@@ -320,7 +320,8 @@ MORSEL_API void morsel_pull_options_init(struct morsel_pull_options *o);
  * it holds stays, but for names that the image has too: files are replaced, directories get the
  * image's attributes, and nothing there is followed. A directory that holds something where the
  * image has a file is refused before anything is done. Owners, devices and extended attributes
- * that this user can't make are left out and reported.
+ * that this user can't make are left out and reported. What processes of this user that were killed
+ * have left beside dir is removed.
  *
  * Blocks; the progress callback of the context is called from here.
  *
