@@ -21,17 +21,24 @@
 #include <unistd.h>
 
 #define PATIENCE_MS 1300
+#define LEAVE_MS 200
 
-static struct morsel *_Atomic impatient_context;
+static struct morsel *_Atomic impatient_context; /* NULL: what had to be said was said */
 
+/* The second time even what can't be cancelled, a name server that is waited for, is left alone. */
 static void on_alarm(int sig)
 {
+	if (!impatient_context)
+		_exit(0);
 	morsel_cancel(impatient_context);
+	impatient_context = NULL;
 }
 
+/* After that time, and every LEAVE_MS from then on; 0: never. */
 static void patience_set(suseconds_t ms)
 {
-	struct itimerval t = {.it_value = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000}};
+	struct itimerval t = {.it_value = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000},
+			      .it_interval = {.tv_usec = LEAVE_MS * 1000}};
 
 	setitimer(ITIMER_REAL, &t, NULL);
 }
@@ -81,8 +88,11 @@ static struct morsel *quiet_context(const struct completion *k, bool dials)
 
 static void context_done(struct morsel *m)
 {
-	patience_set(0);
+	fflush(stdout);
+	impatient_context = NULL;
+	patience_set(LEAVE_MS);
 	morsel_free(m);
+	patience_set(0);
 }
 
 /* ---- references ---- */
@@ -144,6 +154,7 @@ static void offer_tags(const struct completion *k, struct morsel *m, size_t n, j
 	char *repo = strndup(k->word, n), **tags;
 
 	if (repo && !morsel_tags(m, repo, &tags, NULL)) {
+		patience_set(0);
 		for (char **t = tags; *t; t++) {
 			char *ref;
 
