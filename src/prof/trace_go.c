@@ -7,10 +7,12 @@
  *
  * Rules that the readers insist on: every region has a stack; a goroutine's create, unblock and
  * start are numbered from 0 and 1 up; who unblocks is what runs on that P, or nobody; strings are
- * not empty; times in a batch do not go back.
+ * not empty; times in a batch do not go back; all but strings stands in a batch (readers of 1.22
+ * on).
  */
 #include <stdio.h>
 
+#include "base/seam.h"
 #include "prof/intern.h"
 #include "prof/trace_write.h"
 
@@ -236,8 +238,10 @@ static void lane_put(struct go *g, const uint32_t *lanes, uint32_t lane, uint32_
 {
 	PUT(g, GO_BATCH, lane, 0);
 	g->last = 0;
-	if (!lane)
+	if (!lane) {
+		PUT(g, GO_FREQUENCY, NS_PER_S);
 		PUT(g, GO_MAXPROCS, 0, n_lanes, 0);
+	}
 	PUT(g, GO_PROC_START, 0, lane);
 	for (size_t i = 0; i < g->m->n && g->r >= 0; i++)
 		if (lanes[i] == lane)
@@ -252,7 +256,6 @@ int trace_write_go(const struct trace_model *m, const struct trace_names *names,
 
 	g.r = trace_lanes(m, &lanes, &n);
 	put_bytes(&g, "go 1.19 trace\0\0\0", 16);
-	PUT(&g, GO_FREQUENCY, 1000000000);
 	for (uint32_t k = 0; g.r >= 0 && k < max_u64(n, 1); k++)
 		lane_put(&g, lanes, k, (uint32_t)max_u64(n, 1));
 	intern_fini(&g.strings);

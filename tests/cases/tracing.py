@@ -10,7 +10,7 @@ import urllib.request
 import samples
 import stargz
 from faults import FaultRegistry
-from gotools import go, totals
+from gotools import go, totals, trace_viewers
 from images import Layout
 from morseltest import TOOLS, free_port, need, secrets, wait_until
 from registries import Registry
@@ -178,8 +178,37 @@ def case_pprof_views(t):
             t.equal("f004" in text, found, focus)
 
 
+def check_pages(t, viewer, trace):
+    """What go tool trace serves to a browser."""
+    port = free_port()
+    p = t.popen(viewer, f"-http=127.0.0.1:{port}", trace, env={"HOME": t.work},
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def page(path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as f:
+            return f.read().decode()
+
+    def alive():
+        t.check(p.poll() is None, f"{viewer} ended: it can't read the trace")
+        try:
+            return page("/usertasks")
+        except OSError:
+            return None
+
+    tasks = wait_until("the pages", alive, 30)
+    t.contains(tasks, "fuse.read", "http.GET")
+    t.contains(page("/userregions"), "first_byte", "decompress")
+    t.contains(page("/usertask?type=fuse.read"), "/data/f00", "100000")
+    t.contains(page("/goroutines"), "fuse.read")
+    t.contains(page("/jsontrace"), "fuse.read", "first_byte")
+    if shutil.which("dot"):
+        page("/regionblock?type=transfer")
+    t.check(p.poll() is None, "go tool trace ended")
+    p.kill()
+
+
 def case_go_trace(t):
-    """go tool trace of Go 1.19 reads it: events, profiles, and its pages."""
+    """go tool trace of Go 1.19, and of whatever newer one is here, reads it: events, profiles, and its pages."""
     # not: asan tsan
     r, files = registry(t, 4)
     with t.mounted(r.ref(), "--prefetch", "none") as m:
@@ -193,31 +222,11 @@ def case_go_trace(t):
     text = go(t, "tool", "trace", "-d", trace).text
     for kind in ("UserTaskCreate", "UserTaskEnd", "UserRegion", "UserLog", "GoBlockNet", "GoUnblock"):
         t.contains(text, kind)
-    t.contains(text, "fuse.read", "http.GET", "/data/f003", "/data/missing", layer, "first_byte", "decompress")
+    t.contains(text, "fuse.read", "http.GET", "/data/f003", "/data/missing", layer, "first_byte", "decompress", "category=offset")
     net = go(t, "tool", "trace", "-pprof=net", trace).out
     t.check(net[:2] == b"\x1f\x8b", "no profile of blocking")
-    port = free_port()
-    p = t.popen("/usr/lib/go-1.19/bin/go", "tool", "trace", f"-http=127.0.0.1:{port}", trace, env={"HOME": t.work},
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def page(path):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as f:
-            return f.read().decode()
-
-    def alive():
-        try:
-            return page("/usertasks")
-        except OSError:
-            return None
-
-    tasks = wait_until("the pages", alive, 30)
-    t.contains(tasks, "fuse.read", "http.GET")
-    t.contains(page("/userregions"), "first_byte", "decompress")
-    t.contains(page("/usertask?type=fuse.read"), "/data/f00", "offset")
-    t.contains(page("/goroutines"), "fuse.read")
-    if shutil.which("dot"):
-        page("/regionblock?type=transfer")
-    t.check(p.poll() is None, "go tool trace ended")
+    for viewer in trace_viewers():
+        check_pages(t, viewer, trace)
 
 
 def case_chrome_trace(t):
