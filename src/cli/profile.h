@@ -46,7 +46,8 @@ void outputs_fini(struct outputs *o);
 
 /* $TMPDIR/morsel-profile-XXXXXX. 0, or an exit code after having said why. */
 int temporary_make(struct cli *c, char ret[static PATH_MAX]);
-/* With all that is in it; never into another file system. */
+/* With all that is in it; never into another file system. Says what can't be removed. Changes the
+ * working directory meanwhile, so that no path is too long. */
 void temporary_remove(const char *dir);
 /* The same files each time: 64 MiB of noise, 64 MiB of zeros, many small ones. -errno. */
 int payload_make(const char *dir);

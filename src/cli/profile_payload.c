@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
+#include <fts.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,16 +29,41 @@ int temporary_make(struct cli *c, char ret[static PATH_MAX])
 	return fail(c, r);
 }
 
-static int entry_remove(const char *path, const struct stat *st, int type, struct FTW *at)
+/* Directories of images may be read-only: to their owner, unless he is root, their files stay. */
+static int entry_remove(const FTSENT *e)
 {
-	remove(path);
-	return 0;
+	switch (e->fts_info) {
+	case FTS_D:
+		if ((e->fts_statp->st_mode & 0700) != 0700)
+			chmod(e->fts_accpath, 0700);
+		return 0;
+	case FTS_DNR: /* comes in place of FTS_DP */
+	case FTS_DP:
+		return rmdir(e->fts_accpath) < 0 ? -errno : 0;
+	case FTS_ERR:
+		return -e->fts_errno;
+	default:
+		return unlink(e->fts_accpath) < 0 ? -errno : 0;
+	}
 }
 
 void temporary_remove(const char *dir)
 {
-	if (*dir)
-		nftw(dir, entry_remove, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	char *const roots[] = {(char *)dir, NULL};
+	FTS *tree = *dir ? fts_open(roots, FTS_PHYSICAL | FTS_XDEV, NULL) : NULL;
+	bool said = false;
+	FTSENT *e;
+
+	while (tree && (e = fts_read(tree))) {
+		int r = entry_remove(e);
+
+		if (r < 0 && !said)
+			fprintf(stderr, "morsel: %s: can't remove it, so %s stays: %s\n",
+				e->fts_path, dir, strerror(-r));
+		said = said || r < 0;
+	}
+	if (tree)
+		fts_close(tree);
 }
 
 /* The same noise on every machine. */
