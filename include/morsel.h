@@ -633,7 +633,7 @@ MORSEL_API int morsel_mount_profile(const char *dir, const struct morsel_profile
  * @param url   "http[s]://[USER:PASSWORD@]HOST[:PORT][/PATH]"; the credentials go nowhere else, and
  *              into no text
  * @param name  what it is filed under: "morsel.cpu{mode=pull}"
- * @param file  a profile, compressed or not
+ * @param file  a profile, compressed or not; NULL: the URL is only checked, nothing is sent
  * @param from_s, until_s  when it was recorded, in seconds since 1970
  * @return 0; -EINVAL: no such URL; -EACCES, -ENOENT, -EPROTO: what the server said; network errors;
  *         errnos of the file

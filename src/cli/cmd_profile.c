@@ -14,6 +14,24 @@
 #define ATTACH_NS UINT64_C(30000000000)
 #define CACHEDIR_TAG "Signature: 8a477f597d28d172789f06886806bc55"
 
+#define OF_RUNS                                                                                    \
+	(OPT(REF) | OPT(REGISTRY) | OPT(REPO) | OPT(TAG) | OPT(MODE) | OPT(REPEAT) |               \
+	 OPT(UNIQUE_DEST) | OPT(PAYLOAD) | OPT(PULL_DIR) | OPT(STAMP) | OPT(CLEAR_CACHE) |         \
+	 OPT(RUN_LAZY) | OPT(RUN_PREFETCH) | OPT(DESCRIPTOR_CACHE) | OPT(CACHE_STATS) |            \
+	 OPT(TIMEOUT) | OPT(REPLAY))
+#define OF_RECORDINGS                                                                              \
+	(OPT(PROFILE) | OPT(RUN_LABEL) | OPT(CPU_ENGINE) | OPT(TRACE_FORMAT) | OPT(ATTACH) |       \
+	 OPT(DURATION))
+
+/* An option that can't mean anything here is a mistake. 0 when there is none of the set. */
+static int misplaced(const struct cli *c, option_set set, const char *says)
+{
+	for (int id = 0; id < OPT_COUNT; id++)
+		if (set >> id & 1 && option_given(c, (enum option_id)id))
+			return usage_error(c, "--%s: %s", option_of(c->verb, id)->name, says);
+	return 0;
+}
+
 static int bad_option(const struct cli *c, enum option_id id)
 {
 	return usage_error(c, "--%s: \"%s\" is not valid (%s)", option_of(c->verb, id)->name,
@@ -85,6 +103,15 @@ static int recording_take(const struct cli *c, struct morsel_profile_options *o,
 	return kinds_take(c, &o->kinds);
 }
 
+/* Before anything is done. */
+static int pyroscope_check(struct cli *c)
+{
+	const char *url = c->values[OPT_PYROSCOPE];
+	int r = url ? morsel_profile_send(url, "", NULL, 0, 0, &c->err) : 0;
+
+	return r < 0 ? fail(c, r) : 0;
+}
+
 /* ---- a run ---- */
 
 static int mode_take(struct run *run)
@@ -103,7 +130,7 @@ static int mode_take(struct run *run)
 	run->out.mode = option_of(c->verb, OPT_MODE)->values[mode];
 	if (run->lazy && !run->pull)
 		return usage_error(c, "--lazy is a way to pull: --mode pull, or both");
-	return 0;
+	return run->lazy ? 0 : misplaced(c, OPT(RUN_PREFETCH), "it is for mounts: with --lazy");
 }
 
 static int load_take(struct run *run)
@@ -221,6 +248,8 @@ static int run_take(struct run *run)
 		r = stamp_take(run);
 	if (!r)
 		r = recording_take(c, &run->profile_options, &run->out);
+	if (!r)
+		r = pyroscope_check(c);
 	if (run->lazy)
 		run->profile_options.kinds |= MORSEL_PROFILE_ACCESS;
 	return r;
@@ -277,11 +306,16 @@ static int profile_attach(struct cli *c)
 	uint64_t duration_ns = ATTACH_NS;
 	int r;
 
-	if (c->n_args || option_given(c, OPT_RUN_LAZY) || option_given(c, OPT_TIMEOUT))
+	if (c->n_args)
 		return usage_error(c, "--attach is for a mount that is used by others");
+	r = misplaced(c, OF_RUNS, "it is for runs; --attach is for a mount that is used by others");
+	if (r)
+		return r;
 	if (c->values[OPT_DURATION] && parse_duration(c->values[OPT_DURATION], &duration_ns) < 0)
 		return bad_option(c, OPT_DURATION);
 	r = recording_take(c, &o, &out);
+	if (!r)
+		r = pyroscope_check(c);
 	if (!r) {
 		o.kinds |= MORSEL_PROFILE_ACCESS;
 		r = attach_record(c, &o, &out, duration_ns);
@@ -318,6 +352,9 @@ static int profile_report(struct cli *c)
 
 	if (c->n_args < 2)
 		return usage_error(c, "usage: morsel profile report FILE... [-o FILE] [--text]");
+	r = misplaced(c, OF_RUNS | OF_RECORDINGS, "it is not for reports");
+	if (r)
+		return r;
 	r = morsel_profile_report((const char *const *)c->args + 1, (size_t)c->n_args - 1,
 				  text ? MORSEL_REPORT_TEXT : MORSEL_REPORT_PAGE, &report, &n,
 				  &c->err);
@@ -332,13 +369,17 @@ static int profile_report(struct cli *c)
 
 int cmd_profile(struct cli *c)
 {
+	int r;
+
 	if (c->n_args && !c->dashes) {
 		if (!strcmp(c->args[0], "report"))
 			return profile_report(c);
 		return usage_error(c, "\"%s\": a command to run stands behind \"--\"", c->args[0]);
 	}
-	if (option_given(c, OPT_TEXT) ||
-	    (option_given(c, OPT_DURATION) && !option_given(c, OPT_ATTACH)))
-		return usage_error(c, "--text is for reports, --duration for --attach");
+	r = misplaced(c, OPT(TEXT), "it is for reports");
+	if (!r && !option_given(c, OPT_ATTACH))
+		r = misplaced(c, OPT(DURATION), "it is for --attach");
+	if (r)
+		return r;
 	return option_given(c, OPT_ATTACH) ? profile_attach(c) : profile_run(c);
 }

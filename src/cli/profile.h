@@ -46,9 +46,9 @@ void outputs_fini(struct outputs *o);
 
 /* $TMPDIR/morsel-profile-XXXXXX. 0, or an exit code after having said why. */
 int temporary_make(struct cli *c, char ret[static PATH_MAX]);
-/* With all that is in it; never into another file system. Says what can't be removed. Changes the
- * working directory meanwhile, so that no path is too long. */
-void temporary_remove(const char *dir);
+/* With all that is in it; never into another file system. tell: says so when something stays.
+ * Changes the working directory meanwhile, so that no path is too long. */
+void temporary_remove(const char *dir, bool tell);
 /* The same files each time: 64 MiB of noise, 64 MiB of zeros, many small ones. -errno. */
 int payload_make(const char *dir);
 
@@ -105,9 +105,10 @@ struct run {
 	char known[1200]; /* the reference by digest, once it is known and kept; else "" */
 	struct morsel_profile *profile; /* NULL: not begun, or ended */
 	int recorded;			/* exit code of its end */
-	struct iteration *its;
+	struct iteration *its;		/* those that went well */
 	size_t n_its;
-	char *cache_json; /* morsel_cache_info(), with -cache-stats */
+	uint64_t requests, wanted, had; /* of all */
+	char *cache_json;		/* morsel_cache_info(), with -cache-stats */
 };
 
 /* profile_run.c: does it all; the exit code. */

@@ -65,12 +65,14 @@ static void child_say(int fd, const char *text)
 static void command_run(const struct load *l, const char *dir, int fd)
 {
 	char text[512];
+	int code;
 
 	if (setenv("MORSEL_MOUNT", dir, 1) >= 0)
 		execvp(l->command[0], l->command);
+	code = errno == ENOENT ? 127 : 126; /* as shells do */
 	snprintf(text, sizeof(text), "%.400s: can't run it: %s", l->command[0], strerror(errno));
 	child_say(fd, text);
-	_exit(127);
+	_exit(code);
 }
 
 static _Noreturn void child_main(const struct load *l, const char *dir, int fd)
@@ -145,7 +147,7 @@ static void left_clean(char *dir)
 		return;
 	morsel_umount(dir, true, &err);
 	*strrchr(dir, '/') = 0;
-	temporary_remove(dir);
+	temporary_remove(dir, false);
 }
 
 static _Noreturn void process_main(const struct load *l, int sock)

@@ -12,6 +12,7 @@
 int directory_make(const char *dir)
 {
 	char path[PATH_MAX];
+	struct stat st;
 
 	if (strlen(dir) >= sizeof(path))
 		return -ENAMETOOLONG;
@@ -24,7 +25,9 @@ int directory_make(const char *dir)
 	}
 	if (mkdir(path, 0777) < 0 && errno != EEXIST)
 		return -errno;
-	return access(path, W_OK | X_OK) < 0 ? -errno : 0;
+	if (stat(path, &st) < 0 || access(path, W_OK | X_OK) < 0)
+		return -errno;
+	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
 static int path_of(const struct outputs *o, const char *kind, const char *suffix,

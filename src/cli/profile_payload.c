@@ -29,6 +29,11 @@ int temporary_make(struct cli *c, char ret[static PATH_MAX])
 	return fail(c, r);
 }
 
+static int removed(int r)
+{
+	return r < 0 && errno != ENOENT ? -errno : 0; /* the other process removes, too */
+}
+
 /* Directories of images may be read-only: to their owner, unless he is root, their files stay. */
 static int entry_remove(const FTSENT *e)
 {
@@ -39,28 +44,27 @@ static int entry_remove(const FTSENT *e)
 		return 0;
 	case FTS_DNR: /* comes in place of FTS_DP */
 	case FTS_DP:
-		return rmdir(e->fts_accpath) < 0 ? -errno : 0;
+		return removed(rmdir(e->fts_accpath));
 	case FTS_ERR:
 		return -e->fts_errno;
 	default:
-		return unlink(e->fts_accpath) < 0 ? -errno : 0;
+		return removed(unlink(e->fts_accpath));
 	}
 }
 
-void temporary_remove(const char *dir)
+void temporary_remove(const char *dir, bool tell)
 {
 	char *const roots[] = {(char *)dir, NULL};
 	FTS *tree = *dir ? fts_open(roots, FTS_PHYSICAL | FTS_XDEV, NULL) : NULL;
-	bool said = false;
 	FTSENT *e;
 
 	while (tree && (e = fts_read(tree))) {
 		int r = entry_remove(e);
 
-		if (r < 0 && !said)
+		if (r < 0 && tell)
 			fprintf(stderr, "morsel: %s: can't remove it, so %s stays: %s\n",
 				e->fts_path, dir, strerror(-r));
-		said = said || r < 0;
+		tell = tell && r >= 0;
 	}
 	if (tree)
 		fts_close(tree);

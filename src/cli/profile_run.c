@@ -167,6 +167,9 @@ static int step(struct run *run, const char *mode, unsigned number)
 	it.requests = after.requests - before.requests;
 	if (*mode == 'l' && it.requests) /* else it was no registry */
 		it.moved_bytes = after.received_bytes - before.received_bytes;
+	run->requests += it.requests;
+	run->wanted += it.wanted;
+	run->had += it.had;
 	if (r)
 		return r;
 	run->its[run->n_its++] = it;
@@ -300,7 +303,7 @@ int run_all(struct run *run)
 	if (!r)
 		r = run_measured(run);
 	load_end(&run->load);
-	temporary_remove(run->temporary);
+	temporary_remove(run->temporary, true);
 	free(run->its);
 	free(run->cache_json);
 	return r;

@@ -26,7 +26,6 @@ void iteration_show(const struct run *run, const struct iteration *it)
 struct summary {
 	size_t n;
 	double min, median, p90, max;
-	uint64_t moved_bytes, requests, wanted, had;
 };
 
 static int compare(const void *a, const void *b)
@@ -44,22 +43,14 @@ static double quantile(const double *sorted, size_t n, double p)
 	return sorted[i ? i - 1 : 0];
 }
 
-/* mode: NULL = all. */
 static void summarise(const struct run *run, const char *mode, struct summary *ret)
 {
 	double *times = calloc(run->n_its + 1, sizeof(*times));
 
 	*ret = (struct summary){0};
 	for (size_t i = 0; times && i < run->n_its; i++) {
-		const struct iteration *it = &run->its[i];
-
-		if (mode && strcmp(it->mode, mode))
-			continue;
-		times[ret->n++] = it->seconds;
-		ret->moved_bytes += it->moved_bytes;
-		ret->requests += it->requests;
-		ret->wanted += it->wanted;
-		ret->had += it->had;
+		if (!strcmp(run->its[i].mode, mode))
+			times[ret->n++] = run->its[i].seconds;
 	}
 	if (ret->n) {
 		qsort(times, ret->n, sizeof(*times), compare);
@@ -90,10 +81,7 @@ static json_t *iteration_json(const struct iteration *it)
 /* How much of what was wanted was there already; -1: nothing was. */
 static double hit_ratio(const struct run *run)
 {
-	struct summary s;
-
-	summarise(run, NULL, &s);
-	return s.wanted ? (double)s.had / (double)s.wanted : -1;
+	return run->wanted ? (double)run->had / (double)run->wanted : -1;
 }
 
 static void cache_totals(const struct run *run, uint64_t *ret_entries, uint64_t *ret_bytes)
@@ -112,13 +100,11 @@ static json_t *cache_json(const struct run *run)
 {
 	double ratio = hit_ratio(run);
 	uint64_t entries, bytes;
-	struct summary s;
 
 	cache_totals(run, &entries, &bytes);
-	summarise(run, NULL, &s);
 	return json_pack("{s:I, s:I, s:o, s:I}", "entries", (json_int_t)entries, "bytes",
 			 (json_int_t)bytes, "hit_ratio", ratio < 0 ? json_null() : json_real(ratio),
-			 "requests", (json_int_t)s.requests);
+			 "requests", (json_int_t)run->requests);
 }
 
 static void show_json(const struct run *run)
@@ -156,16 +142,14 @@ static void cache_show(const struct run *run)
 {
 	double ratio = hit_ratio(run);
 	uint64_t entries, bytes;
-	struct summary s;
 	char size[16];
 
 	cache_totals(run, &entries, &bytes);
-	summarise(run, NULL, &s);
 	format_size(bytes, size);
 	printf("cache  %" PRIu64 " entries, %s, ", entries, size);
 	if (ratio >= 0)
 		printf("%.1f %% hits, ", 100 * ratio);
-	printf("%" PRIu64 " requests\n", s.requests);
+	printf("%" PRIu64 " requests\n", run->requests);
 }
 
 void run_show(const struct run *run)

@@ -63,11 +63,11 @@ int morsel_profile_send(const char *url, const char *name, const char *file, int
 			 .path = "/ingest",
 			 .query = query,
 			 .content_type = "multipart/form-data; boundary=" BOUNDARY};
-	int r = file_read(file, &profile, &err);
+	int r = file ? file_read(file, &profile, &err) : 0;
 
 	snprintf(from, sizeof(from), "%lld", (long long)from_s);
 	snprintf(until, sizeof(until), "%lld", (long long)until_s);
-	if (r >= 0)
+	if (r >= 0 && file)
 		r = form_make(&profile, &form);
 	p.body = form.data;
 	p.body_len = form.len;

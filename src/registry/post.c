@@ -148,5 +148,5 @@ int post_send(const struct post *p, struct error *err)
 	r = url_make(p, (char *)text.data, &u, err);
 	if (r >= 0)
 		r = auth_make(&u, &user, &auth);
-	return r < 0 ? r : perform(p, &u, (char *)auth.data, err);
+	return r < 0 || !p->body ? r : perform(p, &u, (char *)auth.data, err);
 }

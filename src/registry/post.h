@@ -19,7 +19,7 @@ struct post {
 	/* Pairs for the query, name and value in turn, NULL at the end; or NULL. */
 	const char *const *query;
 	const char *content_type;
-	const void *body;
+	const void *body; /* NULL: only the URL is judged, nothing is sent */
 	size_t body_len;
 	const atomic_bool *cancel; /* or NULL */
 };
