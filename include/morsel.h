@@ -102,14 +102,15 @@ enum morsel_log_level {
 /** How far a long call has come. Totals grow while more becomes known. */
 struct morsel_progress {
 	/** "resolve", "index", "merge"; "push": reading and sending directories, or sending blobs;
-	 * "extract": writing files to disk; "copy": blobs to a layout; "verify": the cache */
+	 * "extract": writing files to disk; "copy": blobs to a layout; "check": what
+	 * is in the cache */
 	const char *phase;
 	/** index: compressed bytes streamed so far; push of directories: bytes of files read, of an
-	 * image: bytes of blobs sent; extract: bytes of files written; verify: bytes on disk */
+	 * image: bytes of blobs sent; extract: bytes of files written; check: bytes on disk */
 	uint64_t done_bytes;
 	uint64_t total_bytes; /**< how many there will be; 0 = not known */
 	/** Layers that are ready, of those that were not at the start; push, copy: blobs; extract:
-	 * files; verify: items
+	 * files; check: items
 	 */
 	uint32_t layers_done;
 	uint32_t layers_total;

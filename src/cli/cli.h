@@ -5,7 +5,7 @@
  *   main.c      finds the verb, reads its options, runs it, says what failed
  *   options.c   the option table: getopt, environment, help and checks all come from it
  *   output.c    sizes, times, JSON and tables on stdout
- *   progress.c  the bar on stderr
+ *   progress.c  the line on stderr while something lasts
  *   complete.c  what a shell could put where the cursor is; complete_image.c: of images
  *   cmd_*.c     the verbs
  *   mount_helper.c  mount(8)'s way to say "morsel mount"
@@ -215,9 +215,16 @@ void warn_left_out(const json_t *report, const char *const *kinds);
 /* Flushes stdout: 0, or 1 after having said that it can't be written. */
 int output_finish(void);
 
-/* progress.c. Once, or again for another context. */
+/* progress.c. init: before a context is made, and again when something else begins. */
 void progress_init(struct cli *c);
-void progress_clear(struct cli *c);
+void progress_fini(struct cli *c);
+/* The callback of struct morsel_options; userdata: the struct cli. */
+int progress_show(void *userdata, const struct morsel_progress *p);
+/* It is over, until the next callback: the line is gone. */
+void progress_stop(struct cli *c);
+/* Any thread: the line is gone and stays away, so that another can be written. */
+void progress_hold(struct cli *c);
+void progress_release(struct cli *c);
 
 /* complete.c: prints what could stand for the last of n words after "morsel", see there. */
 void complete_words(struct cli *c, char **words, int n);

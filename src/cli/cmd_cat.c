@@ -32,55 +32,79 @@ static int not_a_file(const char *path, uint32_t mode)
 	return 1;
 }
 
-/* Exit code of this file; *ret_go_on: false when stdout takes no more. */
-static int cat_file(struct cli *c, struct morsel_image *img, const char *path, char *buf,
-		    bool *ret_go_on)
+struct cat {
+	struct cli *c;
+	struct morsel_image *img;
+	char *buf;
+	struct morsel_progress progress; /* of all files */
+	bool tell;			 /* it: on a terminal the files themselves do */
+	bool full;			 /* stdout takes no more */
+};
+
+static int piece_write(struct cat *cat, size_t n)
 {
+	int r = write_all(cat->buf, n);
+
+	if (r >= 0) {
+		cat->progress.done_bytes += n;
+		return 0;
+	}
+	cat->full = true;
+	progress_stop(cat->c);
+	if (r != -EPIPE)
+		fprintf(stderr, "morsel: can't write to stdout: %s\n", strerror(-r));
+	return 1;
+}
+
+/* Exit code of this file. */
+static int cat_file(struct cat *cat, const char *path)
+{
+	struct cli *c = cat->c;
 	struct morsel_stat st;
 	uint64_t off = 0;
 	size_t n = 1;
-	int r = morsel_image_stat(img, path, 0, &st, &c->err);
+	int r = morsel_image_stat(cat->img, path, 0, &st, &c->err);
 
-	if (r >= 0 && !S_ISREG(st.mode))
+	if (r >= 0 && !S_ISREG(st.mode)) {
+		progress_stop(c);
 		return not_a_file(path, st.mode);
-	while (r >= 0 && n) {
-		r = morsel_image_read(img, st.ino, off, buf, PIECE, &n, &c->err);
-		if (r < 0)
-			break;
-		r = write_all(buf, n);
-		if (r < 0 && r != -EPIPE)
-			fprintf(stderr, "morsel: can't write to stdout: %s\n", strerror(-r));
-		if (r < 0) {
-			*ret_go_on = false;
-			return 1;
-		}
-		off += n;
 	}
+	if (r >= 0)
+		cat->progress.total_bytes += st.size;
+	for (; r >= 0 && n; off += n) {
+		if (cat->tell)
+			progress_show(c, &cat->progress);
+		r = morsel_image_read(cat->img, st.ino, off, cat->buf, PIECE, &n, &c->err);
+		if (r >= 0 && piece_write(cat, n))
+			return 1;
+	}
+	cat->progress.layers_done++;
 	return r < 0 ? fail(c, r) : 0;
 }
 
 int cmd_cat(struct cli *c)
 {
-	char *buf = malloc(PIECE);
-	struct morsel_image *img;
+	struct cat cat = {.c = c, .buf = malloc(PIECE), .tell = !isatty(1)};
 	struct morsel *m;
-	bool go_on = true;
 	int r, code;
 
-	if (!buf)
+	if (!cat.buf)
 		return 1;
-	r = image_new(c, &m, &img);
+	r = image_new(c, &m, &cat.img);
 	if (r) {
-		free(buf);
+		free(cat.buf);
 		return r;
 	}
-	for (int i = 1; i < c->n_args && go_on && !morsel_cancelled(m); i++) {
+	cat.progress.phase = "read";
+	cat.progress.layers_total = (uint32_t)c->n_args - 1;
+	for (int i = 1; i < c->n_args && !cat.full && !morsel_cancelled(m); i++) {
 		c->err = (struct morsel_error){0};
-		code = cat_file(c, img, c->args[i], buf, &go_on);
+		code = cat_file(&cat, c->args[i]);
 		r = r ? r : code; /* as cat(1): the others all the same */
 	}
-	morsel_image_close(img);
+	progress_stop(c);
+	morsel_image_close(cat.img);
 	morsel_free(m);
-	free(buf);
+	free(cat.buf);
 	return r;
 }

@@ -23,7 +23,7 @@ int cmd_cp(struct cli *c)
 		return r;
 	r = morsel_copy(m, c->args[0], (const char *const *)paths, (size_t)c->n_args - 2, dest,
 			&report, &c->err);
-	progress_clear(c);
+	progress_stop(c);
 	if (r < 0)
 		r = fail(c, r);
 	else if (!c->quiet)

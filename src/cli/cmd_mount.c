@@ -52,6 +52,7 @@ static void server_ready(void *userdata)
 {
 	struct server *s = userdata;
 
+	progress_stop(s->c);
 	if (s->background)
 		leave_caller(s);
 }

@@ -40,7 +40,7 @@ static int result_show(struct cli *c, const char *json)
 {
 	json_t *o = json_loads(json, 0, NULL);
 
-	progress_clear(c);
+	progress_stop(c);
 	if (!o) {
 		fputs("morsel: the report could not be read\n", stderr);
 		return 1;

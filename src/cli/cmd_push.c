@@ -262,7 +262,7 @@ static int push_run(struct pushing *p, bool image)
 		return r;
 	r = image ? morsel_push_image(m, c->args[0], to, &p->o, &json, &c->err)
 		  : morsel_push(m, p->layers, p->n, to, &p->o, &json, &c->err);
-	progress_clear(c);
+	progress_stop(c);
 	r = r < 0 ? fail(c, r) : result_tell(c, json);
 	morsel_free(m);
 	return r;

@@ -227,7 +227,7 @@ static int cache_verify(struct cli *c, struct morsel *m)
 	json_int_t damaged;
 
 	r = morsel_cache_verify(m, &json, &c->err);
-	progress_clear(c);
+	progress_stop(c);
 	if (r < 0)
 		return fail(c, r);
 	o = json_loads(json, 0, NULL);

@@ -32,6 +32,7 @@ int cmd_tags(struct cli *c)
 	if (r)
 		return r;
 	r = morsel_tags(m, c->args[0], &tags, &c->err);
+	progress_stop(c);
 	if (r >= 0) {
 		tags_print(c, tags);
 		for (char **t = tags; *t; t++)

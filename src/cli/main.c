@@ -58,7 +58,7 @@ static const struct verb verbs[] = {
 		 OPT(JOBS),
 	 1, -1, cmd_push},
 	{"tags", "REPO", "List the tags of a repository, or the names in an archive.",
-	 OPTS_DIAL | OPT(FORMAT), 1, 1, cmd_tags},
+	 OPTS_DIAL | OPT(FORMAT) | OPT(PROGRESS), 1, 1, cmd_tags},
 	{"inspect", "REF", "Show what an image is and how its layers would be fetched.",
 	 OPTS_IMAGE | OPT(FORMAT), 1, 1, cmd_inspect},
 	{"cache", "info|ls|verify|clear|prune [SIZE]",
@@ -165,9 +165,10 @@ void log_line(void *userdata, enum morsel_log_level level, const char *line)
 	static const char *const names[] = {"error", "warning", "info", "debug", "trace"};
 	struct cli *c = userdata;
 
-	progress_clear(c);
+	progress_hold(c);
 	fprintf(c->log, "morsel: %s: %s\n", names[level], line);
 	fflush(c->log);
+	progress_release(c);
 }
 
 int context_new(struct cli *c, struct morsel **ret)
@@ -198,7 +199,7 @@ int image_new(struct cli *c, struct morsel **ret_m, struct morsel_image **ret_im
 	if (r)
 		return r;
 	r = morsel_image_open(*ret_m, c->args[0], ret_img, &c->err);
-	progress_clear(c);
+	progress_stop(c);
 	if (r < 0) {
 		context_free(*ret_m);
 		return fail(c, r);
@@ -229,7 +230,7 @@ int verb_run(struct cli *c, const struct verb *verb, int argc, char **argv, bool
 	c->verb = verb;
 	morsel_options_init(&c->options);
 	r = verb_try(c, verb, argc, argv, fake);
-	free(c->progress_state);
+	progress_fini(c);
 	free(c->given);
 	return r;
 }

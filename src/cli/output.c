@@ -8,7 +8,7 @@
 
 int fail(struct cli *c, int code)
 {
-	progress_clear(c);
+	progress_stop(c);
 	fprintf(stderr, "morsel: %s\n", c->err.text[0] ? c->err.text : strerror(-code));
 	return morsel_exit_code(code);
 }

@@ -25,7 +25,7 @@ static double now_s(void)
 int run_failed(struct run *run, const char *doing, int code)
 {
 	if (interrupted_by == SIGALRM) {
-		progress_clear(run->c);
+		progress_stop(run->c);
 		fprintf(stderr, "morsel: %s: the time (--timeout %s) was over while %s it\n",
 			run->ref, run->c->values[OPT_TIMEOUT], doing);
 		return 1;
@@ -158,11 +158,12 @@ static int step(struct run *run, const char *mode, unsigned number)
 		return fail(run->c, -ENOMEM);
 	run->its = its;
 	run->c->err = (struct morsel_error){0};
+	progress_init(run->c);
 	morsel_traffic(run->m, &before);
 	r = *mode == 'l'	    ? run_lazy(run, &it)
 	    : !strcmp(mode, "push") ? push_once(run, &it)
 				    : pull_once(run, &it);
-	progress_clear(run->c);
+	progress_stop(run->c);
 	morsel_traffic(run->m, &after);
 	it.requests = after.requests - before.requests;
 	if (*mode == 'l' && it.requests) /* else it was no registry */

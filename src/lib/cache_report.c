@@ -83,7 +83,7 @@ static int verify_step(void *userdata, uint64_t bytes)
 	if (now - ls->shown_ns < PROGRESS_NS)
 		return context_check(ls->m, ls->err);
 	ls->shown_ns = now;
-	return progress_report(ls->m, "verify", &ls->progress, ls->err);
+	return progress_report(ls->m, "check", &ls->progress, ls->err);
 }
 
 /* What an item has besides the pieces that were told of counts when it is done. */
@@ -105,7 +105,7 @@ int morsel_cache_verify(struct morsel *m, char **ret_json, struct morsel_error *
 	int r = cache_list(m->cache, verify_foresee, &ls, &err);
 
 	if (r >= 0)
-		r = progress_report(m, "verify", &ls.progress, &err);
+		r = progress_report(m, "check", &ls.progress, &err);
 	if (r >= 0)
 		r = cache_verify(m->cache, verify_add, verify_step, &ls, &err);
 	if (r == -EBADMSG && ls.damaged) /* it did its work: the report says what it removed */

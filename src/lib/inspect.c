@@ -99,7 +99,10 @@ int morsel_inspect(struct morsel *m, const char *ref, char **ret_json, struct mo
 	struct resolved rv = {0};
 	struct error err = ERROR_INIT;
 	char *text;
-	int r = image_resolve(m, ref, &rv, &err);
+	int r = progress_begin(m, &err);
+
+	if (r >= 0)
+		r = image_resolve(m, ref, &rv, &err);
 
 	if (r >= 0) {
 		text = report_text(image_inspect(m, &rv));

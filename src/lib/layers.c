@@ -62,6 +62,11 @@ int progress_report(struct morsel *m, const char *phase, const struct index_prog
 	return context_check(m, err);
 }
 
+int progress_begin(struct morsel *m, struct error *err)
+{
+	return progress_report(m, "resolve", &(struct index_progress){0}, err);
+}
+
 /* Also when nobody wants the result any more: -ECANCELED. */
 static int indexing_wait(struct indexing *ix, struct error *err)
 {

@@ -33,6 +33,9 @@ struct index_progress {
 int progress_report(struct morsel *m, const char *phase, const struct index_progress *progress,
 		    struct error *err);
 
+/* The same, where a call begins that asks a registry first: phase "resolve". */
+int progress_begin(struct morsel *m, struct error *err);
+
 /* layers: zeroed, as many as the manifest has. fini also after an error. */
 int layers_open(struct morsel *m, struct resolved *rv, struct image_layer *layers,
 		struct index_progress *progress, struct error *err);

@@ -107,6 +107,8 @@ int morsel_pull_layout(struct morsel *m, const char *ref_text, const char *layou
 	if (r >= 0)
 		r = layout_parse(layout, &to, &err);
 	if (r >= 0)
+		r = progress_begin(m, &err);
+	if (r >= 0)
 		r = layout_fill(m, from, to, flags & MORSEL_ALL_PLATFORMS, &res, &name, &err);
 	if (r >= 0) {
 		json = layout_report(from, to, name, &res);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib/push.h"
+#include "lib/layers.h"
 
 void morsel_push_options_init(struct morsel_push_options *o)
 {
@@ -58,6 +59,8 @@ int push_run_begin(struct push_run *run, struct morsel *m, const char *ref, cons
 	if (r >= 0 && m->o.offline && run->ref->kind == REF_REGISTRY)
 		r = error_set(err, -ENETUNREACH, "%s: can't push to a registry offline (--offline)",
 			      ref);
+	if (r >= 0)
+		r = progress_begin(m, err);
 	if (r >= 0)
 		r = target_open(m->registry, run->ref,
 				may_mount(run->ref, from) ? from->path : NULL, &run->target, err);

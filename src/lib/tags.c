@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "lib/context.h"
+#include "lib/layers.h"
 
 static int tags_get(struct morsel *m, const char *repo, char ***ret, struct error *err)
 {
@@ -16,7 +16,7 @@ static int tags_get(struct morsel *m, const char *repo, char ***ret, struct erro
 	if (r >= 0)
 		r = source_open(m->registry, ref, &source, err);
 	if (r >= 0)
-		r = context_check(m, err);
+		r = progress_begin(m, err);
 	return r < 0 ? r : source_tags(source, ret, err);
 }
 

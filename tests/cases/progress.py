@@ -1,12 +1,16 @@
 """The bar on a terminal: what is shown while something lasts, that it fits, that it goes, and that what lasts can be ended."""
 import contextlib
+import fcntl
 import os
 import pty
 import signal
+import struct
 import subprocess
+import termios
 import time
 
 import samples
+import stargz
 from faults import FaultRegistry
 from images import Layout, layer
 from morseltest import ROOT, need
@@ -20,6 +24,9 @@ class Terminal:
         self.master, slave = pty.openpty()
         self.p = t.popen(t.binary, *args, stderr=slave, stdout=stdout, env={"TERM": term, **(env or {})})
         os.close(slave)
+
+    def resize(self, columns):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
     def read(self):
         piece = b""
@@ -77,3 +84,64 @@ def case_cache_verify(t):
     t.check(time.monotonic() - start < 0.5 * t.slow, "it went on")
     t.check(b"[#" in out and b"/3" in out, out)
     t.equal(t.morsel("cache", "verify", "--format", "json").json()["damaged"], 0, "afterwards")
+
+
+def slow_manifests(t, seconds=1.6):
+    lay = Layout(t.path("img"))
+    lay.image([stargz.by_hand({"big": samples.noise(3, 3_000_000)})])
+    r = FaultRegistry(t, lay)
+    r.rule(path="/manifests/", delay=seconds)
+    r.rule(path="/tags/list", delay=seconds, status=200, body=b'{"tags": ["latest"]}')
+    return lay, r
+
+
+def case_waiting_for_an_answer(t):
+    """What is waited for is said although nothing moves yet: ls, inspect, tags."""
+    _, r = slow_manifests(t)
+    for verb, ref in (("ls", r.ref()), ("inspect", r.ref()), ("tags", r.ref().rpartition(":")[0])):
+        out = Terminal(t, verb, "--insecure", "--cache-dir", t.new_path("cache"), ref).end()
+        t.contains(out, f"1s  waiting for {r.host}/")
+        t.check(out.endswith(b"\r\x1b[K"), f"{verb}: the line is wiped away at the end")
+        t.check(b"\n" not in out, f"{verb}: {out!r}")
+
+
+def case_cat_to_a_file(t):
+    """cat shows how much it has fetched, unless what it writes is on a terminal itself."""
+    lay, r = slow_manifests(t, 0)
+    t.morsel("ls", "--insecure", r.ref())
+    r.heal()
+    r.rule(path=lay.layer_digests()[0], rate=1_500_000)
+    with open(t.path("out"), "wb") as f:
+        out = Terminal(t, "cat", "--insecure", r.ref(), "big", stdout=f).end()
+    t.equal(os.path.getsize(t.path("out")), 3_000_000, "bytes")
+    t.contains(out, "/2.9M", "  file 0/1")
+    t.check(b"\n" not in out and out.endswith(b"\r\x1b[K"), out)
+
+
+def case_narrow_windows(t):
+    """The line is never as wide as the window, also after the window has changed."""
+    _, r = slow_manifests(t, 2.2)
+    for columns in (20, 5):
+        x = Terminal(t, "ls", "--insecure", "--cache-dir", t.new_path("cache"), r.ref())
+        x.resize(70)
+        x.read_until(b"waiting for")
+        x.resize(columns)
+        x.read_until(b"\x1b[K\r")  # drawn before it was so narrow, or just then
+        before = len(x.out)
+        lines = x.end()[before:].split(b"\x1b[K")
+        drawn = [line.strip(b"\r") for line in lines if line.strip(b"\r")]
+        t.check(len(drawn) >= 2, f"{columns} columns: {x.out!r}")
+        t.equal([line for line in drawn[1:] if len(line) >= columns], [], f"too wide for {columns}")
+
+
+def case_a_narrow_bar(t):
+    """The bar itself shrinks, so that the numbers beside it stay."""
+    lay = Layout(t.path("img"))
+    lay.image([layer(samples.files_tar(samples.big_files(9, 4, 500_000)))])
+    r = FaultRegistry(t, lay)
+    r.rule(path=lay.layer_digests()[0], times=1, stall=1.7, at=100_000)
+    x = Terminal(t, "ls", "--insecure", r.ref())
+    x.resize(60)
+    lines = [line.strip(b"\r") for line in x.end().split(b"\x1b[K")]
+    t.check(all(len(line) < 60 for line in lines), lines)
+    t.check(any(line.startswith(b"[") and b"] " in line and line.endswith(b"left") for line in lines), lines)
