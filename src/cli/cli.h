@@ -191,6 +191,9 @@ static inline bool option_given(const struct cli *c, enum option_id id)
 /* Every text given for an option, in order: a NULL-terminated array for free(3), whose texts are
  * borrowed. NULL = no memory. */
 const char **option_all(const struct cli *c, enum option_id id);
+/* Says that its value is not valid, under the name by which it came; returns 2. why: what would be.
+ */
+int option_refuse(const struct cli *c, int id, const char *why);
 /* A number with an optional K, M, G, T suffix (powers of 1024, "KiB" and "KB" too). */
 int parse_size(const char *text, uint64_t *ret);
 /* A number of seconds with an optional ms, s, m, h suffix. */

@@ -7,10 +7,12 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct pushing {
 	struct cli *c;
@@ -19,6 +21,8 @@ struct pushing {
 	size_t n;
 	char **prefixes; /* owned; as many as layers */
 	const char **env, **labels, **annotations, **excludes, **prioritize, **layer_texts;
+	int digest_fd;	  /* --digest-file; -1 */
+	bool digest_made; /* by us, and without a digest in it */
 };
 
 static bool is_image(const char *text)
@@ -57,14 +61,50 @@ static int env_complete(const char **env)
 	return 0;
 }
 
-static int number(const struct cli *c, enum option_id id, uint64_t max, uint64_t *ret)
+static const struct range {
+	enum option_id id;
+	uint64_t min, max;
+	const char *text;
+} ranges[] = {
+	{OPT_LEVEL, 1, 19, "1 to 12 for gzip, 1 to 19 for zstd"},
+	{OPT_CHUNK_SIZE, 4 << 10, 8 << 20, "4K to 8M"},
+	{OPT_JOBS, 1, 64, "1 to 64"},
+	{OPT_THREADS, 1, 1024, "1 to 1024"},
+};
+#define N_RANGES (sizeof(ranges) / sizeof(ranges[0]))
+
+/* ret: as many as ranges; 0 is what was not given. */
+static int numbers_read(const struct cli *c, uint64_t ret[static N_RANGES])
 {
-	if (!option_given(c, id))
-		return 0;
-	if (parse_size(c->values[id], ret) < 0 || *ret > max)
-		return usage_error(c, "--%s: \"%s\" is not valid (%s)",
-				   option_of(c->verb, id)->name, c->values[id],
-				   option_of(c->verb, id)->help);
+	for (size_t i = 0; i < N_RANGES; i++) {
+		const struct range *r = &ranges[i];
+
+		ret[i] = 0;
+		if (option_given(c, r->id) && (parse_size(c->values[r->id], &ret[i]) < 0 ||
+					       ret[i] < r->min || ret[i] > r->max))
+			return option_refuse(c, (int)r->id, r->text);
+	}
+	return 0;
+}
+
+/* What is copied can't be changed on the way. A variable may stand for other pushes, and says
+ * nothing here. */
+static int copy_check(const struct cli *c)
+{
+	static const enum option_id making[] = {
+		OPT_COMPRESSION, OPT_LEVEL,   OPT_CHUNK_SIZE,	 OPT_BASE,	    OPT_ENTRYPOINT,
+		OPT_CMD,	 OPT_ENV,     OPT_WORKDIR,	 OPT_USER,	    OPT_LABEL,
+		OPT_ANNOTATION,	 OPT_AUTHOR,  OPT_ARTIFACT_TYPE, OPT_OWNER,	    OPT_EXCLUDE,
+		OPT_IGNORE_FILE, OPT_THREADS, OPT_PRIORITIZE,	 OPT_ALLOW_CHANGED, OPT_PLATFORM};
+
+	for (size_t i = 0; i < c->n_given; i++)
+		for (size_t k = 0; k < sizeof(making) / sizeof(making[0]); k++)
+			if (c->given[i].id == (int)making[k])
+				return usage_error(c,
+						   "%s is copied as it is, with all its platforms: "
+						   "--%s is for directories",
+						   c->args[0],
+						   option_of(c->verb, c->given[i].id)->name);
 	return 0;
 }
 
@@ -87,15 +127,9 @@ static int epoch_read(struct pushing *p)
 static int options_take(struct pushing *p)
 {
 	struct cli *c = p->c;
-	uint64_t level = 0, chunk = 0, jobs = 0, threads = 0;
-	int r = number(c, OPT_LEVEL, 30, &level);
+	uint64_t numbers[N_RANGES] = {0};
+	int r = numbers_read(c, numbers);
 
-	if (!r)
-		r = number(c, OPT_CHUNK_SIZE, UINT32_MAX, &chunk);
-	if (!r)
-		r = number(c, OPT_JOBS, 64, &jobs);
-	if (!r)
-		r = number(c, OPT_THREADS, 1024, &threads);
 	if (!r)
 		r = epoch_read(p);
 	p->env = option_all(c, OPT_ENV);
@@ -108,8 +142,8 @@ static int options_take(struct pushing *p)
 	    !p->layer_texts || env_complete(p->env) < 0)
 		return fail(c, -ENOMEM);
 	p->o.compression = c->values[OPT_COMPRESSION];
-	p->o.level = (int)level;
-	p->o.chunk_size = (uint32_t)chunk;
+	p->o.level = (int)numbers[0];
+	p->o.chunk_size = (uint32_t)numbers[1];
 	p->o.base = c->values[OPT_BASE];
 	p->o.entrypoint = c->values[OPT_ENTRYPOINT];
 	p->o.cmd = c->values[OPT_CMD];
@@ -125,8 +159,8 @@ static int options_take(struct pushing *p)
 	p->o.ignore_file = c->values[OPT_IGNORE_FILE];
 	p->o.prioritize = p->prioritize;
 	p->o.allow_changed = option_given(c, OPT_ALLOW_CHANGED);
-	p->o.jobs = (unsigned)jobs;
-	p->o.threads = (unsigned)threads;
+	p->o.jobs = (unsigned)numbers[2];
+	p->o.threads = (unsigned)numbers[3];
 	return r;
 }
 
@@ -214,30 +248,60 @@ static void result_show(const json_t *o)
 	size_show("was there", o, "skipped_bytes");
 }
 
-static int digest_write(struct cli *c, const char *digest)
+/* Before anything is sent: what can't be opened ends the push, with no tag moved. A file that is
+ * there keeps what it says until the end. */
+static int digest_open(struct pushing *p)
 {
-	const char *path = c->values[OPT_DIGEST_FILE];
-	FILE *f;
-	int r = 0;
+	const char *path = p->c->values[OPT_DIGEST_FILE];
+	int flags = O_WRONLY | O_CLOEXEC | O_NOCTTY, r;
 
 	if (!path)
 		return 0;
-	f = fopen(path, "we");
-	if (!f || fprintf(f, "%s", digest) < 0)
-		r = -errno;
-	if (f && fclose(f) && !r)
-		r = -errno;
-	if (!r)
+	p->digest_fd = open(path, flags | O_CREAT | O_EXCL, 0666);
+	p->digest_made = p->digest_fd >= 0;
+	if (p->digest_fd < 0 && errno == EEXIST)
+		p->digest_fd = open(path, flags | O_CREAT, 0666);
+	if (p->digest_fd >= 0)
 		return 0;
-	snprintf(c->err.text, sizeof(c->err.text),
-		 "%s: can't write the digest: %s; the image is pushed", path, strerror(-r));
-	return fail(c, r);
+	r = -errno;
+	snprintf(p->c->err.text, sizeof(p->c->err.text), "--digest-file: %s: %s; nothing was sent",
+		 path, strerror(-r));
+	return fail(p->c, r);
 }
 
-static int result_tell(struct cli *c, char *json)
+static int digest_write(struct pushing *p, const char *digest)
 {
+	ssize_t n = (ssize_t)strlen(digest);
+	int r;
+
+	if (p->digest_fd < 0)
+		return 0;
+	errno = ENOSPC;
+	if (write(p->digest_fd, digest, (size_t)n) == n) {
+		p->digest_made = false;				    /* it stays */
+		if (!ftruncate(p->digest_fd, n) || errno == EINVAL) /* EINVAL: not a file */
+			return 0;
+	}
+	r = -errno;
+	snprintf(p->c->err.text, sizeof(p->c->err.text),
+		 "--digest-file: %s: can't write the digest: %s; the image is pushed",
+		 p->c->values[OPT_DIGEST_FILE], strerror(-r));
+	return fail(p->c, r);
+}
+
+static void digest_close(struct pushing *p)
+{
+	if (p->digest_fd >= 0)
+		close(p->digest_fd);
+	if (p->digest_made)
+		unlink(p->c->values[OPT_DIGEST_FILE]);
+}
+
+static int result_tell(struct pushing *p, char *json)
+{
+	struct cli *c = p->c;
 	json_t *o = json_loads(json, 0, NULL);
-	int r = digest_write(c, text_in(o, "digest"));
+	int r = digest_write(p, text_in(o, "digest"));
 
 	if (c->json)
 		puts(json);
@@ -256,30 +320,33 @@ static int push_run(struct pushing *p, bool image)
 	const char *to = c->args[c->n_args - 1];
 	struct morsel *m;
 	char *json;
-	int r = context_new(c, &m);
+	int r = digest_open(p);
 
+	if (!r)
+		r = context_new(c, &m);
 	if (r)
 		return r;
 	r = image ? morsel_push_image(m, c->args[0], to, &p->o, &json, &c->err)
 		  : morsel_push(m, p->layers, p->n, to, &p->o, &json, &c->err);
 	progress_stop(c);
-	r = r < 0 ? fail(c, r) : result_tell(c, json);
+	r = r < 0 ? fail(c, r) : result_tell(p, json);
 	morsel_free(m);
 	return r;
 }
 
 int cmd_push(struct cli *c)
 {
-	struct pushing p = {.c = c};
+	struct pushing p = {.c = c, .digest_fd = -1};
 	bool image = c->n_args == 2 && is_image(c->args[0]);
 	int r;
 
 	morsel_push_options_init(&p.o);
 	r = options_take(&p);
-	if (!r && !(image && !p.layer_texts[0]))
-		r = layers_take(&p);
+	if (!r)
+		r = image && !p.layer_texts[0] ? copy_check(c) : layers_take(&p);
 	if (!r)
 		r = push_run(&p, image);
+	digest_close(&p);
 	pushing_fini(&p);
 	return r;
 }

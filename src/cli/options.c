@@ -211,7 +211,7 @@ const struct option_info *option_of_mount(const struct verb *verb, const char *n
 	return NULL;
 }
 
-static int bad_value(const struct cli *c, int id)
+int option_refuse(const struct cli *c, int id, const char *why)
 {
 	bool given = false;
 	char name[40];
@@ -221,7 +221,12 @@ static int bad_value(const struct cli *c, int id)
 	snprintf(name, sizeof(name), "--%s", infos[id].name);
 	if (!given)
 		env_name(infos[id].name, name);
-	return usage_error(c, "%s: \"%s\" is not valid (%s)", name, c->values[id], infos[id].help);
+	return usage_error(c, "%s: \"%s\" is not valid (%s)", name, c->values[id], why);
+}
+
+static int bad_value(const struct cli *c, int id)
+{
+	return option_refuse(c, id, infos[id].help);
 }
 
 /* What was not given leaves *ret as it is. */

@@ -124,7 +124,7 @@ struct layer_index_header {
 	uint64_t n_entries, heap_bytes, n_chunks, n_spans, window_bytes;
 	uint64_t device_bytes;	 /* multiple of DEVICE_BLOCK */
 	uint64_t blob_bytes;	 /* compressed bytes seen, or the blob size for a TOC */
-	uint64_t prefetch_end;	 /* eStargz: compressed offset of the prefetch landmark, else 0 */
+	uint64_t prefetch_end;	 /* compressed offset of the prefetch landmark, else 0 */
 	uint64_t dropped_xattrs; /* not representable or not shown: counted for inspect */
 	uint8_t diff_id[32];	 /* sha256 of the decompressed stream; zero for a TOC */
 	uint8_t reserved[72];

@@ -168,12 +168,31 @@ static uint32_t type_of(const struct toc_entry *e)
 	return 0;
 }
 
+/* The one byte that every landmark holds. */
+static bool is_landmark(const struct toc_entry *e)
+{
+	static const uint8_t sum[32] = {0xdc, 0x0e, 0x9c, 0x36, 0x58, 0xa1, 0xa3, 0xed,
+					0x1e, 0xc9, 0x42, 0x74, 0xd8, 0xb1, 0x99, 0x25,
+					0xc9, 0x3e, 0x1a, 0xbb, 0x7d, 0xdb, 0xa2, 0x94,
+					0x92, 0x3a, 0xd9, 0xbd, 0xe3, 0x0f, 0x8c, 0xb8};
+	const struct digest *d = e->digest.algo ? &e->digest : &e->chunk_digest;
+
+	return e->size == 1 && d->algo == DIGEST_SHA256 && !memcmp(d->bytes, sum, sizeof(sum));
+}
+
+/* In eStargz these names are the format's. containers/storage has never heard of them: there a file
+ * with such a name is the user's, unless it is a landmark. */
 static bool is_plumbing(struct toc_index *x, const struct toc_entry *e, const char *path)
 {
-	if (!strcmp(path, ".prefetch.landmark"))
+	bool landmark = !strcmp(path, ".prefetch.landmark");
+
+	if (!landmark && strcmp(path, ".no.prefetch.landmark"))
+		return x->grammar == TOC_ESTARGZ && !strcmp(path, "stargz.index.json");
+	if (x->grammar == TOC_ZSTD_CHUNKED && !is_landmark(e))
+		return false;
+	if (landmark)
 		layer_builder_header(x->b)->prefetch_end = min_u64(e->offset, x->in->data_end);
-	return !strcmp(path, ".prefetch.landmark") || !strcmp(path, ".no.prefetch.landmark") ||
-	       !strcmp(path, "stargz.index.json");
+	return true;
 }
 
 static int entry_meta(struct toc_index *x, const struct toc_entry *e, struct layer_entry *m)

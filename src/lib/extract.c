@@ -17,12 +17,8 @@ static json_t *left_out_report(const struct extract_result *res)
 		const struct extract_left_out *l = &res->left_out[k];
 		json_t *one = json_object(), *names = json_array();
 
-		for (uint32_t i = 0; i < l->n_names; i++) {
-			json_t *name = json_string(l->names[i]);
-
-			/* not UTF-8: as good as JSON can say it */
-			json_array_append_new(names, name ? name : json_string("?"));
-		}
+		for (uint32_t i = 0; i < l->n_names; i++)
+			json_array_append_new(names, report_file_name(l->names[i]));
 		json_object_set_new(one, "count", json_integer((json_int_t)l->n));
 		json_object_set_new(one, "names", names);
 		json_object_set_new(o, kinds[k], one);
@@ -53,7 +49,7 @@ static char *extract_report(struct morsel_image *img, const char *dest,
 		layers += (uint64_t)img->rv.manifest->layers[i].desc.size;
 	json_object_set_new(o, "reference", json_string(img->rv.ref->text));
 	json_object_set_new(o, "digest", json_string(img->digest));
-	json_object_set_new(o, "directory", json_string(dest));
+	json_object_set_new(o, "directory", report_file_name(dest));
 	json_object_set_new(o, "total_bytes", json_integer((json_int_t)layers));
 	json_object_set_new(o, "moved_bytes", json_integer((json_int_t)moved));
 	json_object_set_new(o, "skipped_bytes",

@@ -55,11 +55,8 @@ static int patterns_take(const char *const *patterns, const char *what, struct i
 {
 	int r = patterns && *patterns ? ignore_new(ret) : 0;
 
-	for (; r >= 0 && patterns && *patterns; patterns++) {
-		r = ignore_add_pattern(*ret, *patterns, strlen(*patterns), NULL);
-		if (r == -EBADMSG)
-			r = error_set(err, -EINVAL, "%s: \"%s\" is not a pattern", what, *patterns);
-	}
+	for (; r >= 0 && patterns && *patterns; patterns++)
+		r = ignore_add_pattern(*ret, *patterns, strlen(*patterns), what, err);
 	return r;
 }
 
@@ -76,10 +73,10 @@ static int image_pull(struct morsel_image *img, const char *dir,
 		.overwrite = o->overwrite,
 		.dest_fd = -1,
 	};
-	int r = patterns_take(o->include, "include", &include, err);
+	int r = patterns_take(o->include, "--include", &include, err);
 
 	if (r >= 0)
-		r = patterns_take(o->exclude, "exclude", &exclude, err);
+		r = patterns_take(o->exclude, "--exclude", &exclude, err);
 	if (r >= 0 && o->strip_prefix)
 		r = root_find(img, o->strip_prefix, root_path, &root.nid, err);
 	if (r < 0)

@@ -69,6 +69,7 @@ static int ignore_load(struct making *mk, struct error *err)
 	if (r < 0)
 		return error_set_errno(err, r, "%s: can't read the ignore file", path);
 	mk->common.ignore_text = mk->ignore_text;
+	mk->common.ignore_name = path;
 	mk->common.ignore_len = len;
 	return 0;
 }

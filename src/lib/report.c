@@ -1,12 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib/report.h"
 
+#include "base/utf8.h"
+
 char *report_text(json_t *root)
 {
 	char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
 
 	json_decref(root);
 	return text;
+}
+
+json_t *report_file_name(const char *name)
+{
+	_cleanup_(buf_fini) struct buf text = BUF_INIT;
+
+	while (*name) {
+		size_t n = utf8_length(name, SIZE_MAX);
+		int r = n ? buf_append(&text, name, n)
+			  : buf_printf(&text, "\\x%02x", (uint8_t)*name);
+
+		if (r < 0)
+			return NULL;
+		name += n ? n : 1;
+	}
+	return json_stringn((char *)text.data, text.len);
 }
 
 json_t *report_seconds(uint64_t ns)

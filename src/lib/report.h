@@ -12,6 +12,9 @@
 
 /* Serialises and drops root; NULL = no memory. The caller frees. */
 char *report_text(json_t *root);
+/* A name as files have it: bytes that are not UTF-8 become "\xNN", as in traces and profiles. NULL
+ * = no memory. */
+json_t *report_file_name(const char *name);
 /* As a number of seconds. */
 json_t *report_seconds(uint64_t ns);
 /* Adds every counter of prof/counters.h by its name. */

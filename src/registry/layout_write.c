@@ -65,9 +65,21 @@ static int dir_make(struct layout_writer *w, const char *name, struct error *err
 	return error_set_errno(err, -errno, "%s: can't make %s", w->path, name);
 }
 
-/* Small files: whole or not at all. */
+/* What is there stays: those who have locked it lock out those who come later. true: it is ours. */
+static int rename_first(struct layout_writer *w, const char *temp, const char *name, bool *ret_ours)
+{
+	int r = linkat(w->fd, temp, w->fd, name, 0) < 0 ? -errno : 0;
+
+	*ret_ours = r != -EEXIST;
+	if (r == -EPERM || r == -EOPNOTSUPP) /* there are no hardlinks here */
+		return w->seam->renameat(w->seam, w->fd, temp, w->fd, name);
+	w->seam->unlinkat(w->seam, w->fd, temp, 0);
+	return r == -EEXIST ? 0 : r;
+}
+
+/* Small files: whole or not at all. ret_ours: only when there is none yet; NULL: in any case. */
 static int file_put(struct layout_writer *w, const char *name, const void *data, size_t n,
-		    struct error *err)
+		    bool *ret_ours, struct error *err)
 {
 	const struct seam *s = w->seam;
 	_cleanup_(closep) int fd = -1;
@@ -82,7 +94,8 @@ static int file_put(struct layout_writer *w, const char *name, const void *data,
 	if (r >= 0)
 		r = s->fsync(s, fd);
 	if (r >= 0)
-		r = s->renameat(s, w->fd, temp, w->fd, name);
+		r = ret_ours ? rename_first(w, temp, name, ret_ours)
+			     : s->renameat(s, w->fd, temp, w->fd, name);
 	if (r >= 0)
 		return 0;
 	s->unlinkat(s, w->fd, temp, 0);
@@ -135,7 +148,7 @@ static int layout_begin(struct layout_writer *w, struct error *err)
 				 "%s: not an OCI image layout, and not empty: name a new directory",
 				 w->path);
 	w->made_layout = true;
-	return file_put(w, "oci-layout", text, sizeof(text) - 1, err);
+	return file_put(w, "oci-layout", text, sizeof(text) - 1, &w->made_layout, err);
 }
 
 /* Blobs that this user's killed processes were writing: for who alone uses the layout. */
@@ -348,7 +361,7 @@ int layout_put(struct layout_writer *w, const struct digest *d, const void *data
 	blob_name(d, name);
 	if (d->algo == DIGEST_SHA512)
 		r = dir_make(w, "blobs/sha512", err);
-	return r < 0 ? r : file_put(w, name, data, n, err);
+	return r < 0 ? r : file_put(w, name, data, n, NULL, err);
 }
 
 /* ---- index.json ---- */
@@ -415,7 +428,7 @@ static int index_update(struct layout_writer *w, const char *name, json_t *entry
 	text = r < 0 ? NULL : json_dumps(index, JSON_COMPACT);
 	if (!text)
 		return -ENOMEM;
-	r = file_put(w, "index.json", text, strlen(text), err);
+	r = file_put(w, "index.json", text, strlen(text), NULL, err);
 	return r < 0 ? r : w->seam->fsync(w->seam, w->fd);
 }
 

@@ -8,6 +8,7 @@
 #include "transfer/ignore.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/buf.h"
 
@@ -189,7 +190,8 @@ static int pattern_append(struct ignore_list *l, const struct pattern *p)
 	return 0;
 }
 
-int ignore_add_pattern(struct ignore_list *l, const char *text, size_t n, struct error *err)
+int ignore_add_pattern(struct ignore_list *l, const char *text, size_t n, const char *where,
+		       struct error *err)
 {
 	_cleanup_(freep) char *copy = NULL;
 	const char *p = text;
@@ -207,7 +209,7 @@ int ignore_add_pattern(struct ignore_list *l, const char *text, size_t n, struct
 	}
 	if (len > PATTERN_LEN_MAX || l->n >= PATTERNS_MAX)
 		return error_set(err, -E2BIG,
-				 "more than %u patterns to ignore, or one of more than %u bytes",
+				 "%s: more than %u patterns, or one of more than %u bytes", where,
 				 PATTERNS_MAX, PATTERN_LEN_MAX);
 	copy = malloc(len + 1);
 	if (!copy)
@@ -215,12 +217,13 @@ int ignore_add_pattern(struct ignore_list *l, const char *text, size_t n, struct
 	memcpy(copy, p, len);
 	len = clean(copy, len);
 	if (!len)
-		return take_back ? error_set(err, -EBADMSG, "\"!\" without a pattern") : 0;
+		return take_back ? error_set(err, -EINVAL, "%s: \"!\" without a pattern", where)
+				 : 0;
 	r = pattern_compile(copy, len, &made);
 	if (r == -EBADMSG)
-		return error_set(err, r,
-				 "\"%.*s\" is not a pattern: a \"[\" or \"\\\" is not ended",
-				 (int)min_u64(n, 120), text);
+		return error_set(err, -EINVAL,
+				 "%s: \"%.*s\" is not a pattern: a \"[\" or \"\\\" is not ended",
+				 where, (int)min_u64(n, 120), text);
 	if (r < 0)
 		return r;
 	made.take_back = take_back;
@@ -232,17 +235,23 @@ int ignore_add_pattern(struct ignore_list *l, const char *text, size_t n, struct
 	return r;
 }
 
-int ignore_add_text(struct ignore_list *l, const char *text, size_t n, struct error *err)
+int ignore_add_text(struct ignore_list *l, const char *text, size_t n, const char *name,
+		    struct error *err)
 {
+	unsigned line = 1;
+
 	if (n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) {
 		text += 3;
 		n -= 3;
 	}
-	while (n) {
+	for (; n; line++) {
 		const char *end = memchr(text, '\n', n);
 		size_t len = end ? (size_t)(end - text) : n;
-		int r = len && *text == '#' ? 0 : ignore_add_pattern(l, text, len, err);
+		char where[320];
+		int r;
 
+		snprintf(where, sizeof(where), "%.300s:%u", name, line);
+		r = len && *text == '#' ? 0 : ignore_add_pattern(l, text, len, where, err);
 		if (r < 0)
 			return r;
 		len += end ? 1 : 0;

@@ -12,10 +12,13 @@
 
 struct ignore_list;
 int ignore_new(struct ignore_list **ret);
-/* The lines of an ignore file. -EBADMSG with the line, -E2BIG (more than 10,000 patterns). */
-int ignore_add_text(struct ignore_list *l, const char *text, size_t n, struct error *err);
-/* One pattern as it stands in a line, but never a comment. -EBADMSG. */
-int ignore_add_pattern(struct ignore_list *l, const char *pattern, size_t n, struct error *err);
+/* The lines of an ignore file of this name. -EINVAL with file and line, -E2BIG (more than 10,000
+ * patterns). */
+int ignore_add_text(struct ignore_list *l, const char *text, size_t n, const char *name,
+		    struct error *err);
+/* One pattern as it stands in a line, but never a comment. where: for messages. -EINVAL, -E2BIG. */
+int ignore_add_pattern(struct ignore_list *l, const char *pattern, size_t n, const char *where,
+		       struct error *err);
 /* path: clean, relative, not "". */
 bool ignore_matches(const struct ignore_list *l, const char *path);
 /* Something below an ignored directory may have been taken back by a "!" pattern. */

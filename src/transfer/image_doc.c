@@ -151,6 +151,29 @@ static int config_apply(json_t *root, const struct image_wish *w, struct error *
 	return r < 0 ? r : text_set(root, "author", "--author", w->author, err);
 }
 
+/* An artifact has no config to say this in. */
+static int artifact_check(const struct image_wish *w, struct error *err)
+{
+	const char *lost = w->entrypoint	     ? "--entrypoint"
+			   : w->cmd		     ? "--cmd"
+			   : w->env && *w->env	     ? "--env"
+			   : w->labels && *w->labels ? "--label"
+			   : w->workdir		     ? "--workdir"
+			   : w->user		     ? "--user"
+			   : w->author		     ? "--author"
+						     : NULL;
+
+	if (!strchr(w->artifact_type, '/'))
+		return error_set(err, -EINVAL, "--artifact-type: \"%s\" is not a media type",
+				 w->artifact_type);
+	if (lost)
+		return error_set(err, -EINVAL,
+				 "an artifact has no configuration: --artifact-type or %s; what "
+				 "it is can be said by --annotation",
+				 lost);
+	return 0;
+}
+
 int image_wish_check(const struct image_wish *w, struct error *err)
 {
 	json_auto_t *config = json_object(), *annotations = json_object();
@@ -161,10 +184,7 @@ int image_wish_check(const struct image_wish *w, struct error *err)
 	if (r >= 0 && w->workdir && *w->workdir != '/')
 		r = error_set(err, -EINVAL, "--workdir: \"%s\" is not an absolute path",
 			      w->workdir);
-	if (r >= 0 && w->artifact_type && !strchr(w->artifact_type, '/'))
-		r = error_set(err, -EINVAL, "--artifact-type: \"%s\" is not a media type",
-			      w->artifact_type);
-	return r;
+	return r >= 0 && w->artifact_type ? artifact_check(w, err) : r;
 }
 
 /* ---- the config ---- */

@@ -2,6 +2,7 @@
 #include "transfer/layer_before.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/seam.h"
 #include "base/utf8.h"
@@ -16,25 +17,26 @@ int layer_source_ignore(const struct layer_source *s, struct ignore_list **ret, 
 	_cleanup_(ignore_freep) struct ignore_list *l = NULL;
 	_cleanup_(freep) char *text = NULL;
 	size_t n = 0;
+	char name[PATH_LEN_MAX + 1];
 	int r = ignore_new(&l);
 
 	if (r < 0)
 		return r;
+	snprintf(name, sizeof(name), "%s/%s", s->root_name, IGNORE_FILE);
 	if (s->ignore_text)
-		r = ignore_add_text(l, s->ignore_text, s->ignore_len, err);
+		r = ignore_add_text(l, s->ignore_text, s->ignore_len, s->ignore_name, err);
 	else if (s->use_ignore_file) {
 		r = seam_read_file(seam_real(), s->root_fd, IGNORE_FILE, IGNORE_BYTES_MAX, &text,
 				   &n);
 		if (r == -ENOENT)
 			r = 0;
 		else if (r < 0)
-			return error_set_errno(err, r, "can't read %s/%s", s->root_name,
-					       IGNORE_FILE);
+			return error_set_errno(err, r, "can't read %s", name);
 		else
-			r = ignore_add_text(l, text, n, err);
+			r = ignore_add_text(l, text, n, name, err);
 	}
 	for (size_t i = 0; i < s->n_excludes && r >= 0; i++)
-		r = ignore_add_pattern(l, s->excludes[i], strlen(s->excludes[i]), err);
+		r = ignore_add_pattern(l, s->excludes[i], strlen(s->excludes[i]), "--exclude", err);
 	if (r >= 0)
 		*ret = steal_ptr(l);
 	return r;

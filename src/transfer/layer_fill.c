@@ -31,9 +31,17 @@ struct fill {
 	struct piece piece;
 	struct holes holes; /* of the file under way */
 	struct buf header, name;
-	bool estargz, chunked, landmark; /* landmark: not written yet */
-	bool ended_early;		 /* the file under way has fewer bytes than its size says */
+	bool estargz, chunked;
+	bool ended_early; /* the file under way has fewer bytes than its size says */
 };
+
+/* Of a path in the image, what is below the directory. */
+static const char *in_tree(const struct fill *s, const char *path)
+{
+	size_t skip = strlen(s->f->prefix);
+
+	return path + skip + (skip && path[skip] == '/');
+}
 
 static bool cancelled(const struct fill *s)
 {
@@ -224,14 +232,17 @@ static int memory_put(struct fill *s, const struct tar_header *h, const void *da
 	return r < 0 || !h->size ? r : contents_put(s, h, -1, data);
 }
 
-/* Always at the beginning of a member: what comes before it is to be fetched ahead. */
-static int landmark_put(struct fill *s, const char *name)
+/* Always at the beginning of a member: what comes before it is to be fetched ahead. Nothing is, is
+ * something that only eStargz has to say: whoever unpacks zstd:chunked sees these files. */
+static int landmark_put(struct fill *s)
 {
-	struct tar_header h = {.path = name, .mode = S_IFREG, .size = strlen(LANDMARK)};
+	bool some = s->f->entries;
+	struct tar_header h = {.path = some ? ".prefetch.landmark" : ".no.prefetch.landmark",
+			       .mode = S_IFREG,
+			       .size = strlen(LANDMARK)};
 
-	if (!s->landmark)
+	if (!s->estargz && !(s->chunked && some))
 		return 0;
-	s->landmark = false;
 	return memory_put(s, &h, LANDMARK);
 }
 
@@ -248,13 +259,13 @@ static int whiteout_check(struct fill *s, const char *path, struct error *err)
 	memcpy(copy, path, len + 1);
 	if (path_classify(copy, &len, &kind, NULL) < 0)
 		return error_set(err, -ENOTSUP,
-				 "%s: /%s is a name that images can't hold, \".wh.\" begins a mark "
+				 "%s/%s is a name that images can't hold, \".wh.\" begins a mark "
 				 "of what is deleted: leave it out with --exclude",
-				 s->f->source->root_name, path);
+				 s->f->source->root_name, in_tree(s, path));
 	if (kind != PATH_PLAIN)
 		log_write(s->f->params->log, LOG_WARN,
-			  "%s: /%s is no file in an image, but deletes what layers below have",
-			  s->f->source->root_name, path);
+			  "%s/%s is no file in an image, but deletes what layers below have",
+			  s->f->source->root_name, in_tree(s, path));
 	return 0;
 }
 
@@ -267,13 +278,13 @@ static int early_end_check(struct fill *s, const char *path, struct error *err)
 	s->ended_early = false;
 	if (!src->allow_changed)
 		return error_set(err, -ESTALE,
-				 "%s: /%s changed while it was read: it has fewer bytes than its "
+				 "%s/%s changed while it was read: it has fewer bytes than its "
 				 "size says; leave it out with --exclude, or allow it with "
 				 "--allow-changed",
-				 src->root_name, path);
+				 src->root_name, in_tree(s, path));
 	log_write(s->f->params->log, LOG_WARN,
-		  "%s: /%s has fewer bytes than its size says; the rest is zeros", src->root_name,
-		  path);
+		  "%s/%s has fewer bytes than its size says; the rest is zeros", src->root_name,
+		  in_tree(s, path));
 	return 0;
 }
 
@@ -299,7 +310,7 @@ static int on_entry(void *userdata, const struct tar_header *h, int fd, struct e
 		return r;
 	if (r < 0)
 		return error_set_errno(err, r, "can't read %s/%s", s->f->source->root_name,
-				       h->path);
+				       in_tree(s, h->path));
 	return early_end_check(s, h->path, err);
 }
 
@@ -307,14 +318,15 @@ static bool is_taken(void *userdata, const char *path)
 {
 	const struct fill *s = userdata;
 	const char *extra = s->f->source->extra_name;
-	bool plumbing = s->estargz && (!strcmp(path, ".prefetch.landmark") ||
-				       !strcmp(path, ".no.prefetch.landmark") ||
-				       !strcmp(path, "stargz.index.json"));
+	bool plumbing = ((s->estargz || s->chunked) && (!strcmp(path, ".prefetch.landmark") ||
+							!strcmp(path, ".no.prefetch.landmark"))) ||
+			(s->estargz && !strcmp(path, "stargz.index.json"));
 
 	if (plumbing)
 		log_write(s->f->params->log, LOG_WARN,
-			  "%s/%s is left out: in an eStargz layer it has a meaning of its own",
-			  s->f->source->root_name, path);
+			  "%s/%s is left out: in a layer of %s it has a meaning of its own",
+			  s->f->source->root_name, in_tree(s, path),
+			  layer_compression_name(s->f->params->compression));
 	return plumbing || (extra && !strcmp(path, extra));
 }
 
@@ -342,7 +354,7 @@ static int tree_put(struct fill *s, struct tree_walk *w, struct error *err)
 	for (size_t i = 0; i < src->n_first && r >= 0; i++)
 		r = tree_walk_first(w, src->first[i], err);
 	if (r >= 0)
-		r = landmark_put(s, s->f->entries ? ".prefetch.landmark" : ".no.prefetch.landmark");
+		r = landmark_put(s);
 	if (r >= 0)
 		r = tree_walk_all(w, err);
 	s->f->sockets = tree_walk_sockets(w);
@@ -390,7 +402,6 @@ int layer_fill_run(struct layer_fill *f, struct pipeline *p, struct error *err)
 	_cleanup_(tree_walk_freep) struct tree_walk *w = NULL;
 	int r = tree_walk_new(&o, &w);
 
-	s.landmark = s.estargz;
 	if (r >= 0)
 		r = pipeline_take(p, &s.b);
 	if (r >= 0)

@@ -45,7 +45,7 @@ struct layer_source {
 	size_t n_excludes;
 	/* The ignore file: its text, or, when that is NULL and use_ignore_file is set, the file
 	 * ".dockerignore" at the directory's root, if there is one. */
-	const char *ignore_text;
+	const char *ignore_text, *ignore_name; /* name: for messages */
 	size_t ignore_len;
 	bool use_ignore_file;
 	bool set_owner; /* --owner: all entries get uid and gid */
@@ -124,8 +124,8 @@ struct layer_result {
 	uint64_t wall_ns, read_ns, compress_ns, hash_ns, sink_ns;
 };
 
-/* -EINVAL (level, chunk size, prefix), -ESTALE (a file changed while it was read: named),
- * -EBADMSG (the ignore file), -ECANCELED, -ENOMEM, the sink's, and what the file system said
+/* -EINVAL (level, chunk size, prefix, patterns), -ESTALE (a file changed while it was read: named),
+ * -ECANCELED, -ENOMEM, the sink's, and what the file system said
  * (the path is named; -EACCES for a file that may not be read). */
 int layer_write(const struct layer_params *params, const struct layer_source *source,
 		const struct layer_sink *sink, struct layer_result *ret, struct error *err);

@@ -131,6 +131,19 @@ static int unchanged(struct tree_walk *w, const struct stat *st, int fd, struct 
 	return 0;
 }
 
+/* Between the reading of its directory and its own. */
+static int gone(struct tree_walk *w, const char *what, struct error *err)
+{
+	if (!w->o->allow_changed)
+		return error_set(err, -ESTALE,
+				 "%s/%s %s while the directory was read: run it again when nobody "
+				 "writes there, or allow it with --allow-changed",
+				 w->o->root_name, in_tree(w), what);
+	log_write(w->o->log, LOG_WARN, "%s/%s %s while the directory was read", w->o->root_name,
+		  in_tree(w), what);
+	return 0;
+}
+
 static int attributes_read(struct tree_walk *w, int fd, struct error *err)
 {
 	int r = w->o->contents ? xattrs_read(fd, &w->xattrs) : 0;
@@ -280,12 +293,9 @@ static int name_visit(struct tree_walk *w, struct level *up, const char *name, s
 	ignored = is_ignored(w);
 	if (!ignored || ignore_may_take_back(w->o->ignore, in_tree(w))) {
 		fd = name_open(up->fd, name, w->o->contents && !ignored, &st);
-		if (fd == -ENOENT || fd == -ESTALE || fd == -ELOOP) {
-			r = w->o->allow_changed
-				    ? 0
-				    : error_set(err, -ESTALE, "%s/%s changed while it was read",
-						w->o->root_name, in_tree(w));
-		} else if (fd < 0)
+		if (fd == -ENOENT || fd == -ESTALE || fd == -ELOOP)
+			r = gone(w, fd == -ENOENT ? "disappeared" : "became something else", err);
+		else if (fd < 0)
 			r = fail(w, fd, err, "can't open it");
 		else if (S_ISSOCK(st.st_mode)) {
 			w->sockets++;

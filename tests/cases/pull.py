@@ -96,6 +96,22 @@ def case_as_user(t):
     t.equal(sorted(left["xattrs"]["names"]), ["xattrs/cap", "xattrs/several"], "xattrs")
 
 
+def case_names_that_are_not_text(t):
+    """In JSON a byte that is not UTF-8 is told as everywhere: left out by name, not by a question mark."""
+    t.need_root("changes to an ordinary user")
+    need("setpriv")
+    lay = Layout(t.path("img"))
+    lay.image([layer(Tar().char(b"dev/n\xe9 \xc3\xa9", 1, 3))])
+    os.mkdir(t.path("own"))
+    os.chown(t.path("own"), 4711, 4711)
+    t.run("chmod", "-R", "a+rX", lay.path)
+    for d in (t.work, t.dir):
+        os.chmod(d, 0o755)
+    r = t.run("setpriv", "--reuid=4711", "--regid=4711", "--clear-groups", t.binary, "pull", "--cache-dir", t.path("own/cache"),
+              "--format", "json", "-q", f"oci:{lay.path}", t.path("own/got"))
+    t.equal(r.json()["left_out"]["devices"]["names"], ["dev/n\\xe9 \u00e9"], "names")
+
+
 def case_sparse(t):
     """Holes stay holes, also those that only are zeros."""
     tar = Tar().sparse_pax("s", 64 << 20, [(1 << 20, b"x" * 5000), (40 << 20, b"y" * 4096)], "1.0")

@@ -1,6 +1,7 @@
 """morsel push: what it makes of directories and options, where it goes, and what others make of that."""
 import json
 import os
+import random
 import time
 import types
 
@@ -8,7 +9,7 @@ import oracles
 import samples
 import treecmp
 from images import Layout, layer, platform
-from morseltest import need
+from morseltest import need, wait_until
 from registries import Registry
 from tarball import Tar
 from trees import make_tree
@@ -235,14 +236,45 @@ def case_copies(t):
 
 
 def case_first_things_first(t):
-    """--prioritize: a mount fetches these before they are read."""
+    """--prioritize: a mount fetches these before they are read, in both formats with a table; unpackers see the landmark."""
     root = small(t)
     with open(f"{root}/big", "wb") as f:
         f.write(samples.noise(3, 1 << 20))
+    with open(f"{root}/etc/first", "wb") as f:
+        f.write(random.Random(4).randbytes(300000))
     with open(t.path("list"), "w", encoding="ascii") as f:
-        f.write("/etc/greeting\nmissing\n")
+        f.write("/etc/first\nmissing\n")
     r = Registry(t)
-    push(t, "--prioritize", t.path("list"), root, r.ref())
-    with t.mounted(r.ref(), "--prefetch", "landmark") as m:
-        t.equal(m.read("etc/greeting"), b"hello\n", "contents")
+    for compression in ("estargz", "zstd:chunked"):
+        ref = r.ref(tag=compression.replace(":", "-"))
+        push(t, "--compression", compression, "--prioritize", t.path("list"), root, ref)
+        with t.mounted(ref, "--prefetch", "landmark") as m:
+            wait_until("the landmark's files are fetched", lambda: m.stat()["prefetch_bytes"] >= 300000, 30)
+            t.check(m.stat()["prefetch_bytes"] < 1 << 20, "all was fetched")
+            t.equal(sorted(os.listdir(m.path)), ["big", "etc"], "what is shown")
+            t.equal(m.read("etc/greeting"), b"hello\n", "contents")
+        lay, manifest, _ = made(t, "--compression", compression, root)
+        layer_file = f"{lay}/blobs/{manifest['layers'][0]['digest'].replace(':', '/')}"
+        listed = t.run("tar", "-tf", layer_file, "--zstd" if "zstd" in compression else "-z").text.split()
+        t.equal([n for n in listed if "landmark" in n], [".no.prefetch.landmark"] if compression == "estargz" else [],
+                "what others see without a list")
     t.refused(3, "push", "--prioritize", t.path("none"), root, r.ref(), says="none")
+
+
+def case_names_that_formats_use(t):
+    """Files of the user's with the names of landmarks and tables: in, or out with a warning, never lost in silence."""
+    names = sorted(n.decode() for n in PLUMBING)
+    root, lay = t.new_path("tree"), t.path("lay")
+    os.mkdir(root)
+    for n in names:
+        with open(f"{root}/{n}", "w", encoding="ascii") as f:
+            f.write("mine\n")
+    for compression in FORMATS:
+        name = compression.replace(":", "-")
+        r = t.morsel("push", "--compression", compression, root, f"oci:{lay}:{name}")
+        out = {n for n in names if f"{root}/{n} is left out" in r.err_text}
+        seen = {n for n in names if n not in out}
+        t.equal(sorted(t.morsel("ls", f"oci:{lay}:{name}").text.split()), sorted(seen), f"files in {compression}")
+        t.morsel("pull", f"oci:{lay}:{name}", t.path(name))
+        t.equal(sorted(os.listdir(t.path(name))), sorted(seen), f"files pulled from {compression}")
+        t.equal(len(out), {"estargz": 3, "zstd:chunked": 2}.get(compression, 0), f"files left out of {compression}")

@@ -26,10 +26,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	n = strlen(text);
 	path = n < size ? text + n + 1 : "x";
 	must(ignore_new(&l) == 0);
-	if (ignore_add_text(l, text, n, NULL) < 0)
+	if (ignore_add_text(l, text, n, "file", NULL) < 0)
 		return 0;
 	if (ignore_matches(l, path)) {
-		must(ignore_add_pattern(l, "!**", 3, NULL) == 0);
+		must(ignore_add_pattern(l, "!**", 3, "", NULL) == 0);
 		must(!ignore_matches(l, path));
 		must(ignore_may_take_back(l, path));
 	}

@@ -16,7 +16,7 @@ static bool ignored(const char *text, const char *path)
 	struct error err = ERROR_INIT;
 
 	assert_int_equal(ignore_new(&l), 0);
-	assert_int_equal(ignore_add_text(l, text, strlen(text), &err), 0);
+	assert_int_equal(ignore_add_text(l, text, strlen(text), "file", &err), 0);
 	return ignore_matches(l, path);
 }
 
@@ -97,7 +97,7 @@ static void test_taken_back(void **state)
 
 	assert_int_equal(ignore_new(&l), 0);
 	assert_false(ignore_may_take_back(l, "d"));
-	assert_int_equal(ignore_add_text(l, text, sizeof(text) - 1, NULL), 0);
+	assert_int_equal(ignore_add_text(l, text, sizeof(text) - 1, "file", NULL), 0);
 	assert_true(ignore_may_take_back(l, "d"));
 	assert_true(ignore_may_take_back(l, "d/keep"));
 	assert_true(ignore_may_take_back(l, "other")); /* by the pattern that begins with a star */
@@ -113,10 +113,11 @@ static void test_refused(void **state)
 		struct error err = ERROR_INIT;
 
 		assert_int_equal(ignore_new(&l), 0);
-		if (ignore_add_pattern(l, bad[i], strlen(bad[i]), &err) != -EBADMSG)
+		if (ignore_add_pattern(l, bad[i], strlen(bad[i]), "--exclude", &err) != -EINVAL)
 			fail_msg("\"%s\" is taken", bad[i]);
 		assert_non_null(strstr(err.text, "pattern"));
-		assert_int_equal(ignore_add_pattern(l, long_pattern, 4999, NULL), -E2BIG);
+		assert_int_equal(ignore_add_pattern(l, long_pattern, 4999, "--exclude", NULL),
+				 -E2BIG);
 	}
 }
 
@@ -129,7 +130,9 @@ static void test_stars(void **state)
 	memset(path, 'a', 4000);
 	assert_int_equal(ignore_new(&l), 0);
 	for (int i = 0; i < 50; i++)
-		assert_int_equal(ignore_add_pattern(l, "a*a*a*a*a*a*a*a*a*a*a*a*b", 25, NULL), 0);
+		assert_int_equal(
+			ignore_add_pattern(l, "a*a*a*a*a*a*a*a*a*a*a*a*b", 25, "--exclude", NULL),
+			0);
 	assert_false(ignore_matches(l, path));
 }
 

@@ -17,6 +17,7 @@
 #include "cache/cache.h"
 #include "image/tar.h"
 #include "transfer/layer_write.h"
+#include "transfer/tree_walk.h"
 
 #define MIB (1u << 20)
 
@@ -305,6 +306,42 @@ static void test_changed(void **state)
 	assert_non_null(strstr(rig->log, "tree/b/large changed"));
 }
 
+static int sibling_remove(void *userdata, const struct tar_header *h, int fd, struct error *err)
+{
+	if (!strcmp(h->path, "opt/gone/a"))
+		unlinkat(*(int *)userdata, "gone/b", 0);
+	return 0;
+}
+
+/* A file that goes while its directory is walked: what happened and what to do, below a prefix too.
+ */
+static void test_gone(void **state)
+{
+	struct rig *rig = *state;
+	struct tree_walk_options o = {.root_fd = rig->fd,
+				      .root_name = "some/tree",
+				      .prefix = "opt",
+				      .contents = true,
+				      .entry = sibling_remove,
+				      .userdata = &rig->fd};
+
+	mkdirat(rig->fd, "gone", 0755);
+	for (int i = 0; i < 2; i++) {
+		_cleanup_(tree_walk_freep) struct tree_walk *w = NULL;
+		struct error err = ERROR_INIT;
+
+		file_make(rig->fd, "gone/a", "a", 1);
+		file_make(rig->fd, "gone/b", "b", 1);
+		o.allow_changed = i;
+		assert_int_equal(tree_walk_new(&o, &w), 0);
+		assert_int_equal(tree_walk_all(w, &err), i ? 0 : -ESTALE);
+		if (i)
+			continue;
+		assert_non_null(strstr(err.text, "some/tree/gone/b disappeared"));
+		assert_non_null(strstr(err.text, "--allow-changed"));
+	}
+}
+
 static void test_refused(void **state)
 {
 	struct rig *rig = *state;
@@ -329,9 +366,11 @@ static void test_refused(void **state)
 	source.prefix = "../x";
 	assert_int_equal(write_it(rig, &p, &source), -EINVAL);
 	source = source_of(rig);
-	source.ignore_text = "[";
-	source.ignore_len = 1;
-	assert_int_equal(write_it(rig, &p, &source), -EBADMSG);
+	source.ignore_text = "x\n[";
+	source.ignore_name = "some/file";
+	source.ignore_len = 3;
+	assert_int_equal(write_it(rig, &p, &source), -EINVAL);
+	assert_non_null(strstr(rig->err.text, "some/file:2: "));
 }
 
 static void test_socket_and_device(void **state)
@@ -448,9 +487,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_same_bytes), TEST(test_entries),	  TEST(test_choices),
-		TEST(test_changed),    TEST(test_refused),	  TEST(test_socket_and_device),
-		TEST(test_cached),     TEST(test_whiteout_names), TEST(test_ends_early),
+		TEST(test_same_bytes),	      TEST(test_entries), TEST(test_choices),
+		TEST(test_changed),	      TEST(test_gone),	  TEST(test_refused),
+		TEST(test_socket_and_device), TEST(test_cached),  TEST(test_whiteout_names),
+		TEST(test_ends_early),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,6 +138,38 @@ static int index_toc(const char *entries, struct buf *tables, struct layer_index
 #define D1 "sha256:1111111111111111111111111111111111111111111111111111111111111111"
 #define D2 "sha256:2222222222222222222222222222222222222222222222222222222222222222"
 
+#define LANDMARK "sha256:dc0e9c3658a1a3ed1ec94274d8b19925c93e1abb7ddba294923ad9bde30f8cb8"
+
+/* Names that only stargz knows: what a user's file of such a name holds is shown. */
+static void only_landmarks_are_hidden(void **state)
+{
+	struct buf tables = BUF_INIT;
+	struct layer_index ix;
+
+	assert_int_equal(
+		index_toc("{\"name\":\"first\",\"type\":\"reg\",\"size\":5,\"offset\":50,"
+			  "\"digest\":\"" D1 "\"},"
+			  "{\"name\":\".prefetch.landmark\",\"type\":\"reg\",\"size\":1,"
+			  "\"offset\":300,\"digest\":\"" LANDMARK "\"},"
+			  "{\"name\":\".no.prefetch.landmark\",\"type\":\"reg\",\"size\":1,"
+			  "\"offset\":400,\"chunkDigest\":\"" LANDMARK "\"}",
+			  &tables, &ix),
+		0);
+	assert_int_equal(ix.header.n_entries, 1);
+	assert_int_equal(ix.header.prefetch_end, 300);
+	tables.len = 0;
+	assert_int_equal(index_toc("{\"name\":\".prefetch.landmark\",\"type\":\"reg\",\"size\":1,"
+				   "\"offset\":300,\"digest\":\"" D1 "\"},"
+				   "{\"name\":\".no.prefetch.landmark\",\"type\":\"dir\"},"
+				   "{\"name\":\"stargz.index.json\",\"type\":\"reg\",\"size\":9,"
+				   "\"offset\":400,\"digest\":\"" D2 "\"}",
+				   &tables, &ix),
+			 0);
+	assert_int_equal(ix.header.n_entries, 3);
+	assert_int_equal(ix.header.prefetch_end, 0);
+	buf_fini(&tables);
+}
+
 /* containers/storage: chunks end where the next one starts, or the file; zeros are holes. */
 static void spans_end_where_the_table_says(void **state)
 {
@@ -352,6 +384,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(footers),
+		cmocka_unit_test(only_landmarks_are_hidden),
 		cmocka_unit_test(footers_that_can_not_be),
 		cmocka_unit_test(spans_end_where_the_table_says),
 		cmocka_unit_test(spans_end_where_the_next_starts),
