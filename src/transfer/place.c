@@ -237,6 +237,15 @@ static int move_over(struct merging *mg, const struct plan_node *node, const str
 	return move_new(mg, name);
 }
 
+/* What it is to have in the end is set when all is in it. */
+static int entries_allow(int fd, const char *name, const struct stat *st)
+{
+	if (!geteuid() || geteuid() != st->st_uid || (st->st_mode & 0300) == 0300)
+		return 0;
+	return fchmodat(fd, name, (st->st_mode & 07777) | 0300, AT_SYMLINK_NOFOLLOW) < 0 ? -errno
+											 : 0;
+}
+
 static int move_one(struct merging *mg, struct plan_node *node, const char *path)
 {
 	const char *name;
@@ -244,7 +253,11 @@ static int move_one(struct merging *mg, struct plan_node *node, const char *path
 	int r = there_get(mg, path, &name, &st);
 
 	node->merged = !r && node->is_dir && S_ISDIR(st.st_mode);
-	if (r < 0 || node->merged || node->absent)
+	if (node->merged) {
+		r = entries_allow(mg->to.fd, name, &st);
+		return r < 0 ? merge_fail(mg, r, path, "can't be written to") : 0;
+	}
+	if (r < 0 || node->absent)
 		return r < 0 ? r : 0;
 	if (!r && mg->pl->keep) { /* it came after the check */
 		r = check_kind(mg, node, path, st.st_mode);
@@ -309,10 +322,14 @@ static int tree_move(const struct place *pl, unsigned flags)
 
 int place_commit(struct place *pl, struct plan *p, struct error *err)
 {
+	struct stat st;
 	int r;
 
-	if (pl->merge)
-		return merge_each(pl, p, move_one, err);
+	if (pl->merge) {
+		r = fstat(pl->dest_fd, &st) < 0 ? -errno : entries_allow(pl->dest_fd, ".", &st);
+		return r < 0 ? fail(pl, r, err, "can't be written to")
+			     : merge_each(pl, p, move_one, err);
+	}
 	/* over an empty directory and nothing else */
 	r = tree_move(pl, pl->dest_fd >= 0 ? 0 : RENAME_NOREPLACE);
 	if ((r == -EINVAL || r == -ENOSYS) && pl->dest_fd < 0 &&

@@ -183,6 +183,14 @@ def case_read_only_root(t):
         t.run(*user, f"oci:{lay.path}", t.path(f"own/{name}"))
         got = full_dump(t.path(f"own/{name}"))
         t.equal((got[b"."]["mode"], got[b"."]["mtime_ns"], got[b"d"]["mode"]), ("0555", samples.TIME + 5, "0500"), name)
+        # read-only directories of one's own are no reason to stop halfway
+        os.rename(t.path(f"own/{name}/d/f"), t.path(f"own/{name}/g"))
+        os.rename(t.path(f"own/{name}/d"), t.path(f"own/{name}/e"))
+        t.run(*user, "--overwrite", f"oci:{lay.path}", t.path(f"own/{name}"))
+        t.run("rm", "-r", t.path(f"own/{name}/e"), t.path(f"own/{name}/g"))
+        os.utime(t.path(f"own/{name}"), ns=(0, samples.TIME + 5))
+        t.run(*user, "--overwrite", f"oci:{lay.path}", t.path(f"own/{name}"))
+        t.equal(full_dump(t.path(f"own/{name}")), got, f"{name}, again")
     t.equal(sorted(os.listdir(t.path("own"))), ["cache", "empty", "new"], "names")
 
 
