@@ -8,7 +8,7 @@ import time
 
 from faults import FaultRegistry
 from images import Layout, layer
-from morseltest import Failure, need
+from morseltest import TOOLS, Failure, need
 from registries import Registry
 from tarball import Tar
 
@@ -142,15 +142,7 @@ def case_tags_of_a_host_that_no_name_server_tells(t):
     """In a network whose name server says nothing, where the C library waits for ten seconds."""
     t.need_root("makes a network namespace")
     need("unshare", "ip")
-    with open(t.path("resolv.conf"), "w", encoding="ascii") as f:
-        f.write("nameserver 127.0.0.1\n")
-    with open(t.path("run.py"), "w", encoding="ascii") as f:
-        f.write("import socket, subprocess, sys\n"
-                "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.bind(('127.0.0.1', 53))\n"
-                "code = subprocess.call(sys.argv[1:])\ns.setblocking(False)\n"
-                "print('asked' if s.recv(2000) else 'not')\nsys.exit(code)\n")
-    r = t.run("unshare", "-m", "-n", "sh", "-ec", f"ip link set lo up; mount --bind {t.path('resolv.conf')} /etc/resolv.conf; "
-              f"exec python3 {t.path('run.py')} {t.binary} completion words -- ls slow.example/x/y:")
+    r = t.run("python3", f"{TOOLS}/silentdns.py", t.work, t.binary, "completion", "words", "--", "ls", "slow.example/x/y:")
     t.equal(r.text, "asked\n", "what was said")
     t.check(r.seconds < 2.5 + t.slow, f"{r.seconds:.1f} s")
 

@@ -14,7 +14,7 @@ import stargz
 import tokenserver
 from faults import FaultRegistry
 from images import Layout, layer
-from morseltest import SECRET, USER, Failure, wait_until
+from morseltest import SECRET, TOOLS, USER, Failure, need, wait_until
 
 TIMEOUT = ("--read-timeout", "3s")
 
@@ -130,6 +130,16 @@ def case_requests_are_counted(t):
         t.check(len(blobs) + 3 <= len(r.log), f"only {len(r.log) - len(blobs)} others")
         t.check(st["traffic"]["bytes_received"] > st["index"]["bytes_fetched"] + st["bytes_fetched"], f"bytes: {st}")
         t.contains(t.morsel("stat", m.path).text, f"in all     {len(r.log)} requests")
+
+
+def case_interrupted_while_a_name_is_looked_up(t):
+    """The C library waits for a name server that says nothing; who interrupts does not."""
+    t.need_root("makes a network namespace")
+    need("unshare", "ip")
+    r = t.run("python3", f"{TOOLS}/silentdns.py", t.work, "timeout", "--preserve-status", "-s", "INT", "1", t.binary, "tags",
+              "slow.example/x/y", rc=130)
+    t.equal((r.text, r.err_text), ("asked\n", "morsel: interrupted\n"), "what was said")
+    t.check(r.seconds < 3 + t.slow, f"{r.seconds:.1f} s")
 
 
 def case_503_once(t):
