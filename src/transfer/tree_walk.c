@@ -231,18 +231,29 @@ static void path_pop(struct tree_walk *w, size_t len)
 	w->depth--;
 }
 
-/* Opened for reading when it is a file or a directory, else as a mere place. What it is may have
- * changed since the directory was read, but not any more after this. */
-static int name_open(int dir_fd, const char *name, bool contents, struct stat *st)
+/* Opened for reading when it is a file or a directory, else as a mere place; -1 for what nobody
+ * wants to look into. What it is may have changed since the directory was read, but not any more
+ * after this. */
+static int name_open(int dir_fd, const char *name, bool contents, struct stat *st, int *ret)
 {
-	_cleanup_(closep) int fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, opened;
+	_cleanup_(closep) int fd = -1;
 	struct stat again;
 
+	*ret = -1;
+	if (!contents) {
+		if (fstatat(dir_fd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
+			return -errno;
+		if (!S_ISDIR(st->st_mode) && !S_ISLNK(st->st_mode))
+			return 0;
+	}
+	fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, st) < 0)
 		return -errno;
-	if (!S_ISDIR(st->st_mode) && (!S_ISREG(st->st_mode) || !contents))
-		return steal_fd(&fd);
+	if (!S_ISDIR(st->st_mode) && (!S_ISREG(st->st_mode) || !contents)) {
+		*ret = steal_fd(&fd);
+		return 0;
+	}
 	opened = openat(dir_fd, name, flags | (S_ISDIR(st->st_mode) ? O_DIRECTORY : 0));
 	if (opened < 0)
 		return -errno;
@@ -252,7 +263,8 @@ static int name_open(int dir_fd, const char *name, bool contents, struct stat *s
 		return -ESTALE;
 	}
 	*st = again;
-	return opened;
+	*ret = opened;
+	return 0;
 }
 
 static bool is_ignored(const struct tree_walk *w)
@@ -292,11 +304,11 @@ static int name_visit(struct tree_walk *w, struct level *up, const char *name, s
 		return r;
 	ignored = is_ignored(w);
 	if (!ignored || ignore_may_take_back(w->o->ignore, in_tree(w))) {
-		fd = name_open(up->fd, name, w->o->contents && !ignored, &st);
-		if (fd == -ENOENT || fd == -ESTALE || fd == -ELOOP)
-			r = gone(w, fd == -ENOENT ? "disappeared" : "became something else", err);
-		else if (fd < 0)
-			r = fail(w, fd, err, "can't open it");
+		r = name_open(up->fd, name, w->o->contents && !ignored, &st, &fd);
+		if (r == -ENOENT || r == -ESTALE || r == -ELOOP)
+			r = gone(w, r == -ENOENT ? "disappeared" : "became something else", err);
+		else if (r < 0)
+			r = fail(w, r, err, "can't open it");
 		else if (S_ISSOCK(st.st_mode)) {
 			w->sockets++;
 			log_write(w->o->log, LOG_WARN, "%s/%s is a socket and is left out",
@@ -425,9 +437,9 @@ static int early_step(struct tree_walk *w, int fd, const struct stat *st, const 
 		return 0;
 	memcpy(name, rest, n);
 	name[n] = 0;
-	next = name_open(fd, name, w->o->contents, &below);
-	if (next < 0)
-		return next == -ENOENT || next == -ELOOP ? 0 : fail(w, next, err, name);
+	r = name_open(fd, name, w->o->contents, &below, &next);
+	if (r < 0)
+		return r == -ENOENT || r == -ELOOP ? 0 : fail(w, r, err, name);
 	if (S_ISSOCK(below.st_mode))
 		return 0;
 	r = early_write(w, fd, st, err);
