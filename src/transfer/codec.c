@@ -12,7 +12,7 @@
 
 /* Noise (what is compressed or encrypted already) takes libdeflate longer than anything else, and
  * zstd hardly any time: so it is asked about some samples of each large piece beforehand. */
-#define NOISE_LEAST ((size_t)128 << 10)
+#define NOISE_LEAST ((size_t)512 << 10) /* samples are an eighth of it */
 #define SAMPLES 4u
 #define SAMPLE_BYTES ((size_t)16 << 10)
 #define SAMPLES_BYTES (SAMPLES * SAMPLE_BYTES)

@@ -89,7 +89,8 @@ static void test_noise(void **state)
 		assert_false(is_stored(&gz, in, BYTES));
 		assert_in_range(gz.len, 1, BYTES / 4);
 		buf_fini(&gz);
-		for (size_t n = 1; n < 300000; n = 3 * n + 1) { /* around the least that is large */
+		for (size_t n = 1; n < 1000000;
+		     n = 3 * n + 1) { /* around the least that is large */
 			noise_put(in, n);
 			gz = gzipped(in, n, level);
 			buf_fini(&gz);
