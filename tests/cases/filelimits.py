@@ -69,6 +69,26 @@ def case_index_too_large(t):
             t.contains(line, "layer sha256:", "ulimit -f")
 
 
+def case_merged_index_too_large(t):
+    """The index of each layer fits a file, the merged one does not: it is in none, and what wants one says so."""
+    tars = [Tar(), Tar()]
+    for i in range(100):
+        for n, tar in enumerate(tars):
+            tar.file(f"{i:03}{n}" + "n" * 140, f"{n}{i}".encode())
+    lay = Layout(t.path("img"))
+    lay.image([layer(tar) for tar in tars])
+    ref = f"oci:{lay.path}"
+    with files_of(t, 32):
+        with t.mounted(ref, log_level="warn") as m:
+            t.equal(len(os.listdir(m.path)), 200, "names")
+            t.equal(m.read("0421" + "n" * 140), b"142", "contents")
+            t.equal(len(m.log().splitlines()), 1, "lines in the log")
+        if not os.geteuid():
+            t.refused(32, "mount", "--log-level", "error", "--backend", "kernel", ref, t.mnt, says=["in no file", "--backend fuse"])
+            with t.mounted(ref, "--backend", "auto", "--allow-other", log_level="error") as m:
+                t.equal(m.stat()["backend"], "fuse", "backend")
+
+
 def big_image(t):
     lay = Layout(t.path("img"))
     lay.image([layer(Tar().file("small", b"s").file("big", samples.noise(1, 3 << 20)))])
