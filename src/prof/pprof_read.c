@@ -14,6 +14,7 @@
 enum { /* fields of Profile */
        F_SAMPLE_TYPE = 1,
        F_SAMPLE = 2,
+       F_MAPPING = 3,
        F_LOCATION = 4,
        F_FUNCTION = 5,
        F_STRING = 6,
@@ -38,11 +39,11 @@ struct field {
 	struct bytes bytes; /* BYTES */
 };
 
-struct named { /* a function, or a location: by id */
+struct named { /* a function, a mapping, or a location: by id */
 	uint64_t id;
-	uint64_t name; /* function: of the string; location: its first line in lines[] */
-	uint32_t n;    /* location: lines */
-	uint64_t address;
+	uint64_t name; /* function, mapping: of the string; location: its first line in lines[] */
+	uint32_t n;    /* location: lines; mapping: UINT32_MAX when name is one of its own */
+	uint64_t mapping, address; /* location */
 };
 
 struct table {
@@ -57,7 +58,7 @@ struct reading {
 	uint64_t default_string;
 	struct bytes *strings;
 	size_t n_strings, room_strings;
-	struct table functions, locations;
+	struct table functions, locations, mappings;
 	uint64_t *lines; /* function ids */
 	size_t n_lines, room_lines;
 	size_t room_names, room_frames, room_stacks;
@@ -192,6 +193,20 @@ static int function_read(struct reading *x, struct bytes b)
 	return r < 0 ? r : table_add(&x->functions, &fn);
 }
 
+static int mapping_read(struct reading *x, struct bytes b)
+{
+	struct named m = {0};
+	struct field f;
+	int r;
+
+	while (!(r = field_next(&b, &f)))
+		if (f.wire == WIRE_VARINT && f.number == 1)
+			m.id = f.value;
+		else if (f.wire == WIRE_VARINT && f.number == 5)
+			m.name = f.value;
+	return r < 0 ? r : table_add(&x->mappings, &m);
+}
+
 static int line_read(struct reading *x, struct bytes b)
 {
 	uint64_t function = 0;
@@ -218,6 +233,8 @@ static int location_read(struct reading *x, struct bytes b)
 	while (!(r = field_next(&b, &f))) {
 		if (f.wire == WIRE_VARINT && f.number == 1)
 			at.id = f.value;
+		else if (f.wire == WIRE_VARINT && f.number == 2)
+			at.mapping = f.value;
 		else if (f.wire == WIRE_VARINT && f.number == 3)
 			at.address = f.value;
 		else if (f.wire == WIRE_BYTES && f.number == 4 && at.n < LINES_MAX) {
@@ -255,6 +272,8 @@ static int tables_field(struct reading *x, struct field *f)
 		return function_read(x, f->bytes);
 	else if (f->wire == WIRE_BYTES && f->number == F_LOCATION)
 		return location_read(x, f->bytes);
+	else if (f->wire == WIRE_BYTES && f->number == F_MAPPING)
+		return mapping_read(x, f->bytes);
 	else if (f->wire == WIRE_BYTES && f->number == F_SAMPLE_TYPE)
 		return type_read(x, f->bytes);
 	else if (f->wire == WIRE_VARINT && f->number == F_TIME_NS)
@@ -307,19 +326,41 @@ static int frame_add(struct reading *x, uint32_t name)
 	return 0;
 }
 
-/* Names of strings are numbered as the strings; those of addresses come behind them. */
-static int address_name(struct reading *x, uint64_t address, uint32_t *ret)
+/* Names of strings are numbered as the strings; others come behind them. Takes text, may be NULL.
+ */
+static int name_add(struct reading *x, char *text, uint32_t *ret)
 {
 	struct profile *p = x->p;
-	char *text;
 
-	if (!GROW(p->names, p->n_names, &x->room_names))
+	if (!text || !GROW(p->names, p->n_names, &x->room_names)) {
+		free(text);
 		return -ENOMEM;
-	if (asprintf(&text, "0x%" PRIx64, address) < 0)
-		return -ENOMEM;
+	}
 	*ret = (uint32_t)p->n_names;
 	p->names[p->n_names++] = text;
 	return 0;
+}
+
+/* What has no function's name has its file's, as "go tool pprof" shows it, or is an address. */
+static int address_name(struct reading *x, const struct named *at, uint32_t *ret)
+{
+	struct named *m = table_lookup(&x->mappings, at->mapping);
+	const char *file = m && m->name < x->n_strings ? x->p->names[m->name] : "", *slash;
+	char *text;
+	int r;
+
+	if (m && m->n == UINT32_MAX) {
+		*ret = (uint32_t)m->name;
+		return 0;
+	}
+	slash = strrchr(file, '/');
+	if (slash)
+		file = slash + 1;
+	r = *file ? asprintf(&text, "[%s]", file) : asprintf(&text, "0x%" PRIx64, at->address);
+	r = name_add(x, r < 0 ? NULL : text, ret);
+	if (r >= 0 && *file)
+		*m = (struct named){.id = m->id, .name = *ret, .n = UINT32_MAX};
+	return r;
 }
 
 static int location_frames(struct reading *x, uint64_t id)
@@ -331,7 +372,7 @@ static int location_frames(struct reading *x, uint64_t id)
 	if (!at)
 		return -EBADMSG;
 	if (!at->n) { /* once an address: it is remembered as if it were a line's name */
-		r = address_name(x, at->address, &name);
+		r = address_name(x, at, &name);
 		if (r < 0 || !GROW(x->lines, x->n_lines, &x->room_lines))
 			return r < 0 ? r : -ENOMEM;
 		*at = (struct named){.id = id, .name = x->n_lines, .n = UINT32_MAX};
@@ -417,6 +458,7 @@ static int passes(struct reading *x)
 		return -EBADMSG;
 	table_sort(&x->functions);
 	table_sort(&x->locations);
+	table_sort(&x->mappings);
 	r = strings_copy(x, &x->p->names);
 	if (r >= 0) {
 		x->p->n_names = x->p->n_shared = x->n_strings;
@@ -474,6 +516,7 @@ int profile_read(const void *data, size_t len, const char *what, struct profile 
 	free(x.strings);
 	free(x.functions.v);
 	free(x.locations.v);
+	free(x.mappings.v);
 	free(x.lines);
 	if (r == -EBADMSG)
 		return error_set(err, r, "%s is no profile, or damaged", what);

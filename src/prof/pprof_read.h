@@ -4,8 +4,8 @@
  * values and, for each stack, the names of its functions. Whoever wrote the file is a stranger:
  * sizes, numbers and references are checked, memory is bounded. Pure.
  *
- * It knows nothing of mappings, labels and lines; an address without a name is shown in hex. The
- * format: github.com/google/pprof, proto/profile.proto.
+ * It knows nothing of labels and lines. An address without a name has that of the file it is in, in
+ * brackets, or is shown in hex. The format: github.com/google/pprof, proto/profile.proto.
  */
 #ifndef MORSEL_PROF_PPROF_READ_H
 #define MORSEL_PROF_PPROF_READ_H

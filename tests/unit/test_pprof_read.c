@@ -30,6 +30,13 @@ static void write_sample(struct buf *out)
 	at[0] = pprof_location(p, 7, 0x3abc, NULL, 0);
 	pprof_sample(p, at, 2, three, NULL, 0);
 	pprof_sample(p, at, 1, three, NULL, 0);
+	pprof_mapping(p, &(struct pprof_mapping){.id = 8,
+						 .start = 0x9000,
+						 .limit = 0xf000,
+						 .file = "/usr/lib/libx.so.1"});
+	at[0] = pprof_location(p, 8, 0x9100, NULL, 0);
+	at[1] = pprof_location(p, 8, 0x9200, NULL, 0);
+	pprof_sample(p, at, 2, three, NULL, 0);
 	assert_int_equal(pprof_finish(p, out), 0);
 	pprof_free(p);
 }
@@ -53,7 +60,7 @@ static void what_the_writer_wrote(void **state)
 	assert_string_equal(p.types[1].type, "time");
 	assert_string_equal(p.types[1].unit, "nanoseconds");
 	assert_int_equal(p.time_ns, 12345);
-	assert_int_equal(p.n_stacks, 3);
+	assert_int_equal(p.n_stacks, 4);
 	assert_int_equal(p.stacks[0].n, 3);
 	assert_string_equal(name_at(&p, 0, 0), "inner");
 	assert_string_equal(name_at(&p, 0, 1), "outer");
@@ -61,6 +68,8 @@ static void what_the_writer_wrote(void **state)
 	assert_int_equal(p.stacks[0].values[1], 10);
 	assert_string_equal(name_at(&p, 1, 0), "0x3abc");
 	assert_string_equal(name_at(&p, 2, 0), "0x3abc");
+	assert_string_equal(name_at(&p, 3, 0), "[libx.so.1]");
+	assert_ptr_equal(name_at(&p, 3, 0), name_at(&p, 3, 1)); /* one row of a table */
 	assert_int_equal(p.stacks[1].values[0], 3);
 	assert_int_equal(p.stacks[1].values[1], -1);
 	profile_fini(&p);
