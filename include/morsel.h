@@ -660,6 +660,9 @@ enum morsel_report {
 	MORSEL_REPORT_TEXT, /**< tables, for a terminal */
 };
 
+/** Says, in one line, that a file was left out. */
+typedef void morsel_report_note(void *userdata, const char *line);
+
 /**
  * Says what access traces and profiles hold: who waited for which files, where the time went, what
  * was fetched; two traces stand beside each other. Needs no context.
@@ -667,12 +670,15 @@ enum morsel_report {
  * @param files    n paths, n >= 1: traces (JSON lines, see morsel-trace(5)) and profiles
  * (profile.proto, compressed or not), told apart by what is in them. Beside "access_X.jsonl"
  * "fetches_X.jsonl" is read too, if it is there
+ * @param note     called for each file that is left out, because it is a trace for "go tool trace"
+ * or Perfetto; or NULL
  * @param ret      the report, with a zero byte behind it that *ret_len does not count; for free(3)
- * @return 0; -EINVAL: no files; -ENOENT and other errnos of the files; -EBADMSG: one is neither, or
- * damaged; -E2BIG
+ * @return 0; -EINVAL: no files; -ENOENT and other errnos of the files; -ENOTSUP: all were left out;
+ * -EBADMSG: one is neither, or damaged; -E2BIG
  */
 MORSEL_API int morsel_profile_report(const char *const *files, size_t n, enum morsel_report kind,
-				     char **ret, size_t *ret_len, struct morsel_error *err);
+				     morsel_report_note *note, void *userdata, char **ret,
+				     size_t *ret_len, struct morsel_error *err);
 
 /* ---- the cache ------------------------------------------------------------------------------ */
 

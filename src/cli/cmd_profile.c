@@ -342,6 +342,14 @@ static int file_put(struct cli *c, const char *path, const char *text, size_t n)
 	return fail(c, r);
 }
 
+static void left_out_show(void *userdata, const char *line)
+{
+	const struct cli *c = userdata;
+
+	if (!c->quiet)
+		fprintf(stderr, "morsel: %s\n", line);
+}
+
 static int profile_report(struct cli *c)
 {
 	bool text = option_given(c, OPT_TEXT);
@@ -356,8 +364,8 @@ static int profile_report(struct cli *c)
 	if (r)
 		return r;
 	r = morsel_profile_report((const char *const *)c->args + 1, (size_t)c->n_args - 1,
-				  text ? MORSEL_REPORT_TEXT : MORSEL_REPORT_PAGE, &report, &n,
-				  &c->err);
+				  text ? MORSEL_REPORT_TEXT : MORSEL_REPORT_PAGE, left_out_show, c,
+				  &report, &n, &c->err);
 	if (r < 0)
 		return fail(c, r);
 	r = file_put(c, to, report, n);

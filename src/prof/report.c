@@ -46,6 +46,18 @@ static bool is_lines(const void *data, size_t len)
 	return at == end || *at == '{';
 }
 
+/* Traces of requests have viewers of their own. NULL: it is none. */
+static const char *viewer_of(const void *data, size_t len)
+{
+	static const char go[] = "go 1.", chrome[] = "\"traceEvents\":";
+
+	if (len >= 16 && !memcmp(data, go, sizeof(go) - 1) && memmem(data, 16, " trace", 6))
+		return "go tool trace";
+	if (is_lines(data, len) && memmem(data, min_u64(len, 4096), chrome, sizeof(chrome) - 1))
+		return "Perfetto";
+	return NULL;
+}
+
 #define APPEND(array, n)                                                                           \
 	({                                                                                         \
 		__typeof__(array) appended_ = reallocarray((array), (n) + 1, sizeof(*(array)));    \
@@ -90,8 +102,14 @@ static int profile_add(struct report *r, const char *file, const void *data, siz
 
 int report_add(struct report *r, const char *file, const void *data, size_t len, struct error *err)
 {
+	const char *viewer = viewer_of(data, len);
 	int e = -ENOMEM;
 
+	if (viewer)
+		return error_set(err, -ENOTSUP,
+				 "%s: a trace for %s, which a report does not show: the reads are "
+				 "in access_*.jsonl",
+				 file, viewer);
 	if (APPEND(r->files, r->n_files)) {
 		r->files[r->n_files - 1] = strdup(file);
 		e = !r->files[r->n_files - 1] ? -ENOMEM

@@ -35,8 +35,8 @@ struct report {
 #define REPORT_INIT ((struct report){0})
 void report_fini(struct report *r);
 
-/* Adds a file by what is in it: JSON lines are a trace, all else must be a profile. -EBADMSG,
- * -E2BIG, -ENOMEM. */
+/* Adds a file by what is in it: JSON lines are a trace, all else must be a profile. -ENOTSUP: a
+ * trace for another viewer, nothing was added; -EBADMSG, -E2BIG, -ENOMEM. */
 int report_add(struct report *r, const char *file, const void *data, size_t len, struct error *err);
 /* Appends the table. -ENOMEM. */
 int report_tables(const struct report *r, struct buf *ret);

@@ -109,3 +109,21 @@ def case_text(t):
     t.refused(6, "profile", "report", "--text", t.path("bad"), says=["bad", "line 1"])
     t.refused(3, "profile", "report", t.path("none"), says="none")
     t.refused(2, "profile", "report")
+
+
+def case_other_viewers_traces(t):
+    """Traces for Go's viewer and Perfetto: a line each when all files of a run are given, alone they are unsupported."""
+    os.mkdir(t.path("one"))
+    with open(t.path("one/file"), "wb") as f:
+        f.write(samples.noise(1, 50_000))
+    for fmt in ("go", "chrome"):
+        t.morsel("profile", "-ref", f"oci:{t.path('image')}:{fmt}", "-mode", "push", "-payload", t.path("one"), "-profile", "trace",
+                 "-trace-format", fmt, "-label", fmt, "-out", t.path("out"))
+    traces = sorted(glob.glob(t.path("out/trace_*")))
+    t.equal([x.rsplit(".", 1)[1] for x in traces], ["json", "out"], "traces")
+    for trace, viewer in zip(traces, ("Perfetto", "go tool trace")):
+        t.refused(8, "profile", "report", "--text", trace, says=[trace, viewer, "access_*.jsonl"])
+    r = t.morsel("profile", "report", "--text", *sorted(glob.glob(t.path("out/*"))))
+    t.contains(r.text, "== heap_push_go", "== heap_push_chrome", "== allocs_push_go")
+    t.equal(len(r.err_text.splitlines()), 2, f"lines on stderr: {r.err_text}")
+    t.contains(r.err_text, *traces)
