@@ -30,6 +30,7 @@ try {
 	bool redirected;
 	uint64_t auth_version;
 	bool authorized;
+	const char *proxy; /* it went through: its URL, or "" */
 	char detail[256];
 	struct attempt at;
 };
@@ -207,9 +208,11 @@ static int hop_perform(struct try *t, struct http_response *rs, struct error *er
 	size_t n = 0;
 	int r;
 
-	r = x->ping ? 0
-		    : auth_header(x->r, x->auth, &t->url.origin, purpose, x->deadline_ns, x->cancel,
-				  &auth, &t->auth_version, err);
+	rq.url = t->url.text;
+	r = registry_way(x->r, x->auth->host, &t->url.origin, &rq, err);
+	if (r >= 0 && !x->ping)
+		r = auth_header(x->r, x->auth, &t->url.origin, purpose, x->deadline_ns, x->cancel,
+				&auth, &t->auth_version, err);
 	if (r < 0)
 		return r;
 	for (; n < ARRAY_SIZE(x->headers) && x->headers[n]; n++)
@@ -220,8 +223,7 @@ static int hop_perform(struct try *t, struct http_response *rs, struct error *er
 		headers[n++] = auth;
 	headers[n] = NULL;
 	t->authorized = auth != NULL;
-	rq.url = t->url.text;
-	registry_way(x->r, x->auth->host, &t->url.origin, &rq);
+	t->proxy = rq.proxy;
 	if (x->hurried) {
 		rq.hurried = true;
 		rq.connect_ns = x->site && x->site->dial_ns ? x->site->dial_ns : HURRIED_CONNECT_NS;
@@ -397,7 +399,7 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 {
 	struct exchange *x = t->x;
 	uint64_t until = 0, rnd;
-	char where[300];
+	char where[300 + PROXY_NOTE_MAX];
 	struct error why = ERROR_INIT;
 	int r = try_once(t, rs, &why);
 
@@ -418,7 +420,9 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 		retry_progress(state);
 	else if (x->progressed && t->at.fault == TRANSFER_ANSWERED && rs->status < 400)
 		answer_is_empty(t, rs->status);
-	url_redact(t->url.text, where, sizeof(where));
+	url_redact(t->url.text, where, 300);
+	if (proxy_may_be_why(&t->at))
+		proxy_note(&x->r->proxy, t->proxy, where, sizeof(where));
 	x->r->o.seam->random(x->r->o.seam, &rnd, sizeof(rnd));
 	r = retry_next(x->hurried ? &RETRY_POLICY_ONCE : &RETRY_POLICY_DEFAULT, state, &t->at,
 		       where, now_of(x), wait_deadline(x), rnd, &until, &why);

@@ -73,9 +73,9 @@ struct registry {
 struct host *registry_host(struct registry *r, const char *name, struct error *err);
 struct host *registry_host_of(struct registry *r, const struct site *s, struct error *err);
 /* How a request for h's sake reaches target: sets its proxy and certificates. A target that is not
- * h itself gets what certs.d has for it; and TLS is verified there. */
-void registry_way(struct registry *r, const struct host *h, const struct origin *target,
-		  struct http_request *rq);
+ * h itself gets what certs.d has for it; and TLS is verified there. -EUCLEAN: no such proxy. */
+int registry_way(struct registry *r, const struct host *h, const struct origin *target,
+		 struct http_request *rq, struct error *err);
 /* What is known of a host now: other threads learn its scheme and its address meanwhile. */
 void host_look(struct registry *r, const struct host *h, struct origin *ret,
 	       enum address_class *ret_peer);

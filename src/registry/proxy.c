@@ -2,25 +2,93 @@
 #include "registry/proxy.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 
 #include "registry/conf.h"
 #include "registry/origin_policy.h"
 
-static const char *either(const char *upper, const char *lower)
+static const char *either(const char *upper, const char *lower, const char **ret_variable)
 {
-	const char *v = conf_env(upper);
+	const char *v = upper ? conf_env(upper) : NULL;
 
+	*ret_variable = v ? upper : lower;
 	return v ? v : conf_env(lower);
 }
 
 void proxy_settings_read(struct proxy_settings *ret)
 {
-	ret->https = either("HTTPS_PROXY", "https_proxy");
-	ret->http = conf_env("REQUEST_METHOD") ? conf_env("http_proxy")
-					       : either("HTTP_PROXY", "http_proxy");
-	ret->no_proxy = either("NO_PROXY", "no_proxy");
+	const char *upper = conf_env("REQUEST_METHOD") ? NULL : "HTTP_PROXY", *ignored;
+
+	ret->https = either("HTTPS_PROXY", "https_proxy", &ret->https_variable);
+	ret->http = either(upper, "http_proxy", &ret->http_variable);
+	ret->no_proxy = either("NO_PROXY", "no_proxy", &ignored);
 }
+
+/* ---- what is said of a proxy ---- */
+
+static const char *variable_of(const struct proxy_settings *p, const char *proxy)
+{
+	return proxy == p->https ? p->https_variable : p->http_variable;
+}
+
+/* "scheme://host[:port]", without user and password. */
+static void proxy_show(const char *proxy, char out[static 100])
+{
+	const char *sep = strstr(proxy, "://"), *host = sep ? sep + 3 : proxy;
+	size_t len = strcspn(host, "/?#");
+	const char *at = memrchr(host, '@', len);
+	int scheme = (int)(host - proxy);
+
+	if (at) {
+		len -= (size_t)(at + 1 - host);
+		host = at + 1;
+	}
+	snprintf(out, 100, "%.*s%.*s", scheme, proxy, (int)len, host);
+}
+
+int proxy_check(const struct proxy_settings *p, const char *proxy, struct error *err)
+{
+	static const char *const schemes[] = {"http",	 "https",  "socks4",
+					      "socks4a", "socks5", "socks5h"};
+	const char *sep = strstr(proxy, "://");
+	size_t n = sep ? (size_t)(sep - proxy) : 0, i = 0;
+	char shown[100];
+
+	if (!*proxy)
+		return 0;
+	while (sep && i < ARRAY_SIZE(schemes) &&
+	       (strlen(schemes[i]) != n || strncasecmp(proxy, schemes[i], n) != 0))
+		i++;
+	if (i < ARRAY_SIZE(schemes) && !strchr("/?#:", (sep ? sep + 3 : proxy)[0]))
+		return 0;
+	proxy_show(proxy, shown);
+	return error_set(err, -EUCLEAN,
+			 "the proxy \"%s\" of $%s can't be used: it is not "
+			 "[http|https|socks4|socks4a|socks5|socks5h://]HOST[:PORT]",
+			 shown, variable_of(p, proxy));
+}
+
+void proxy_note(const struct proxy_settings *p, const char *proxy, char *where, size_t n)
+{
+	size_t len = strlen(where);
+	char shown[100];
+
+	if (!*proxy)
+		return;
+	proxy_show(proxy, shown);
+	snprintf(where + len, n - len, " through the proxy %s of $%s", shown,
+		 variable_of(p, proxy));
+}
+
+bool proxy_may_be_why(const struct attempt *at)
+{
+	if (at->fault != TRANSFER_ANSWERED)
+		return at->fault != TRANSFER_OURS;
+	return at->status == 407 || (at->status >= 502 && at->status <= 504);
+}
+
+/* ---- which ---- */
 
 /* An address in network order, and how many bits it has; 0: it is a name. */
 static unsigned address_parse(const char *text, uint8_t ret[static 16])

@@ -264,8 +264,8 @@ static const struct http_tls *tls_elsewhere(struct registry *r, const struct ori
 	return h ? &h->tls : NULL;
 }
 
-void registry_way(struct registry *r, const struct host *h, const struct origin *target,
-		  struct http_request *rq)
+int registry_way(struct registry *r, const struct host *h, const struct origin *target,
+		 struct http_request *rq, struct error *err)
 {
 	struct origin own;
 	enum address_class peer;
@@ -277,4 +277,5 @@ void registry_way(struct registry *r, const struct host *h, const struct origin 
 		rq->tls_noverify = h->noverify;
 	} else if (target->https)
 		rq->tls = tls_elsewhere(r, target);
+	return proxy_check(&r->proxy, rq->proxy, err);
 }

@@ -104,7 +104,7 @@ struct asking {
 	const struct credential *c;
 	const char *tried;
 	struct url url;
-	char where[300]; /* the URL, fit for messages */
+	char where[300 + PROXY_NOTE_MAX]; /* the URL, fit for messages */
 	const char *headers[3];
 	char *basic, *body, *get_url; /* the latter two of an identity token */
 	struct http_request rq;
@@ -190,13 +190,13 @@ static int asking_prepare(struct asking *k, uint64_t deadline, const atomic_bool
 	if (e < 0)
 		return e;
 	k->rq.judge_address = !origin_equal(&k->url.origin, &scope.registry);
-	registry_way(k->r, k->a->host, &k->url.origin, &k->rq);
+	e = registry_way(k->r, k->a->host, &k->url.origin, &k->rq, err);
 	scope.realm = k->url.origin;
 	scope.kind = k->c && k->c->kind == CREDENTIAL_IDENTITY ? SECRET_IDENTITY : SECRET_BASIC;
-	if (k->c && may_send_credential(&scope, &k->url.origin, TOKEN_REQUEST))
+	if (e >= 0 && k->c && may_send_credential(&scope, &k->url.origin, TOKEN_REQUEST))
 		e = credential_add(k);
 	k->rq.url = k->url.text;
-	url_redact(k->url.text, k->where, sizeof(k->where));
+	url_redact(k->url.text, k->where, 300);
 	return e;
 }
 
@@ -227,6 +227,8 @@ static int asking_perform(struct asking *k, struct http_response *rs, struct err
 		}
 		if (at.fault == TRANSFER_ANSWERED && (at.status == 401 || at.status == 403))
 			return auth_denied(k->a, k->where, k->c != NULL, k->tried, err);
+		if (proxy_may_be_why(&at) && !state.failures)
+			proxy_note(&k->r->proxy, k->rq.proxy, k->where, sizeof(k->where));
 		s->random(s, &rnd, sizeof(rnd));
 		e = retry_next(&RETRY_POLICY_DEFAULT, &state, &at, k->where, s->monotonic_ns(s),
 			       k->rq.deadline_ns, rnd, &until, err);

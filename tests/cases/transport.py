@@ -8,7 +8,7 @@ import threading
 import samples
 from credentials import write
 from faults import REPO, FaultRegistry
-from morseltest import need
+from morseltest import SECRET, need
 from registries import Registry
 
 
@@ -181,6 +181,20 @@ def case_https_through_a_proxy(t):
                   env={"HTTPS_PROXY": p.url, "NO_PROXY": f"x.y, {no}"})
     t.morsel("ls", "--tls-verify=false", "--cache-dir", t.new_path("cache"), r.ref(), env={"HTTPS_PROXY": p.url})
     t.equal(p.heads, [], "asked of the proxy although it should not be")
+
+
+def case_a_proxy_that_fails(t):
+    """It is named, with its variable and without its password; one that can't be any is refused at once."""
+    ref = "registry.example.invalid/test/image"
+    secret = f"user:{SECRET}@"
+    for name, flags in (("HTTPS_PROXY", ()), ("http_proxy", ("--insecure",))):
+        line = t.refused(5, "ls", *flags, ref, env={name: f"http://{secret}127.0.0.1:1/"},
+                         says=f"through the proxy http://127.0.0.1:1 of ${name}: ")
+        t.check(SECRET not in line, line)
+    for bad in ("junk://", "http://", "ftp://"):
+        r = t.morsel("ls", ref, env={"HTTPS_PROXY": bad + secret + "x:1" if bad != "http://" else bad}, rc=1)
+        t.contains(r.err_text, f'the proxy "{bad}', "of $HTTPS_PROXY can't be used")
+        t.check(r.seconds < 1 * t.slow and SECRET not in r.err_text, r.err_text)
 
 
 def case_http_through_a_proxy(t):

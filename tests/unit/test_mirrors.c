@@ -350,6 +350,39 @@ static void proxies(void **state)
 	assert_string_equal(proxy_choose(&(struct proxy_settings){0}, &o), "");
 }
 
+static void proxies_in_messages(void **state)
+{
+	static const struct {
+		const char *proxy, *shown;
+		bool ok;
+	} cases[] = {
+		{"http://p:1", "http://p:1", true},
+		{"HTTPS://u:SECRET@p/x", "HTTPS://p", true},
+		{"u:SECRET@[fd00::1]:3128", "[fd00::1]:3128", true},
+		{"socks5h://p", "socks5h://p", true},
+		{"socks://p", "socks://p", false},
+		{"junk://u:SECRET@p", "junk://p", false},
+		{"http://", "http://", false},
+		{"://p", "://p", false},
+		{"http:///p", "http://", false},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct proxy_settings p = {.https = cases[i].proxy,
+						 .https_variable = "HTTPS_PROXY"};
+		char where[200] = "x", want[200];
+		struct error err = ERROR_INIT;
+		int r = proxy_check(&p, p.https, &err);
+
+		if (r != (cases[i].ok ? 0 : -EUCLEAN) || strstr(err.text, "SECRET"))
+			fail_msg("%s: %d %s", cases[i].proxy, r, err.text);
+		proxy_note(&p, p.https, where, sizeof(where));
+		snprintf(want, sizeof(want), "x through the proxy %s of $HTTPS_PROXY",
+			 cases[i].shown);
+		assert_string_equal(where, want);
+	}
+}
+
 static void health_of_a_mirror(void **state)
 {
 	struct health h = {0};
@@ -391,6 +424,7 @@ int main(void)
 		cmocka_unit_test(routes_of_registries_conf),
 		cmocka_unit_test(later_files_win),
 		cmocka_unit_test(proxies),
+		cmocka_unit_test(proxies_in_messages),
 		cmocka_unit_test(health_of_a_mirror),
 	};
 
