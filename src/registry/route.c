@@ -37,8 +37,8 @@ static int conf_ensure(struct registry *r, struct error *err)
 	return e;
 }
 
-static int places_make(struct registry *r, struct route *rt, struct site_list *sites,
-		       struct error *err)
+static int places_make(struct registry *r, struct route *rt, const struct ref *ref,
+		       struct site_list *sites, struct error *err)
 {
 	rt->places = calloc(sites->n, sizeof(*rt->places));
 	if (!rt->places)
@@ -55,6 +55,8 @@ static int places_make(struct registry *r, struct route *rt, struct site_list *s
 		p->site = sites->sites[rt->n];
 		sites->sites[rt->n] = (struct site){0};
 	}
+	rt->moved = strcmp(rt->places[rt->n - 1].site.host, ref->api_host) != 0 ||
+		    strcmp(rt->places[rt->n - 1].site.repo, ref->path) != 0;
 	return 0;
 }
 
@@ -85,7 +87,7 @@ int registry_route(struct registry *r, const struct ref *ref, struct route **ret
 	if (e >= 0)
 		e = sites_of_ref(r->o.seam, &r->conf, ref, &sites, err);
 	if (e >= 0)
-		e = places_make(r, rt, &sites, err);
+		e = places_make(r, rt, ref, &sites, err);
 	if (e < 0)
 		return conf_error(e, err);
 	pthread_mutex_lock(&r->lock);
@@ -218,6 +220,8 @@ bool route_has_other(const struct route *rt, uint32_t avoid)
 	return false;
 }
 
+/* For -v, whenever it changes; who is asked where the reference says, and nowhere else, is not
+ * worth a word. */
 static void winner_note(struct route *rt, unsigned i, struct registry *r)
 {
 	const struct place *p = &rt->places[i];
@@ -230,12 +234,16 @@ static void winner_note(struct route *rt, unsigned i, struct registry *r)
 		health_good(&p->auth->host->health);
 		pthread_mutex_unlock(&r->lock);
 	}
-	if (rt->n < 2 || atomic_exchange(&rt->won, (int)i + 1) == (int)i + 1)
+	if ((rt->n < 2 && !rt->moved) || atomic_exchange(&rt->won, (int)i + 1) == (int)i + 1)
 		return;
 	host_look(r, p->auth->host, &o, &peer);
 	origin_format(&o, origin);
-	log_write(r->o.log, LOG_INFO, "%s: served by %s %s%s", p->site.repo,
-		  p->site.is_mirror ? "mirror" : "the registry,", origin, p->site.api);
+	log_write(r->o.log, LOG_INFO, "%.*s: served by %s %s%s/%s", (int)strcspn(rt->key, " "),
+		  rt->key,
+		  p->site.is_mirror ? "mirror"
+		  : rt->moved	    ? "the registry, which is at"
+				    : "the registry,",
+		  origin, p->site.api, p->site.repo);
 }
 
 /* What a mirror's failure means for the next questions. */

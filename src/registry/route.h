@@ -22,6 +22,7 @@ struct route {
 	char *key;
 	struct place *places;
 	unsigned n;
+	bool moved; /* the registry itself is asked elsewhere than the reference says */
 	atomic_bool heeds_ranges;   /* a place has sent a range when asked for one; */
 	atomic_bool ignores_ranges; /* or a whole blob */
 	_Atomic int won;	    /* who answered last, + 1: to say so when it changes */

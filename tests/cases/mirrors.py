@@ -320,10 +320,28 @@ mirror-by-digest-only = true
 location = "{mirror.host}/m"
 insecure = true
 ''')
-    out = t.morsel("cat", "reg.example.com/image:latest", "data/f003")
+    out = t.morsel("cat", "-v", "reg.example.com/image:latest", "data/f003")
     t.check(out.out == files["data/f003"], "wrong bytes")
+    t.contains(out.err_text, f"reg.example.com/image: served by the registry, which is at http://{moved.host}/v2/new/image")
     t.equal(mirror.requests("/manifests/latest"), [], "tags at the mirror")
     t.check(mirror.requests("/v2/m/image/blobs/") and moved.requests("/v2/new/image/manifests/latest"), "both served")
+
+
+def case_a_registry_that_is_elsewhere(t):
+    """-v says so without any mirror, for server= and location=; and nothing where the reference says where it is."""
+    lay, _ = image(t, 1)
+    real = FaultRegistry(t, lay)
+    for name, configure in (("toml.example:5", lambda: hosts_toml(t, "toml.example:5", head=f'server = "http://{real.host}"')),
+                            ("conf.example", lambda: registries_conf(t, f'''
+[[registry]]
+prefix = "conf.example"
+location = "{real.host}"
+insecure = true
+'''))):
+        configure()
+        out = t.morsel("ls", "-v", f"{name}/test/image")
+        t.contains(out.err_text, f"{name}/test/image: served by the registry, which is at http://{real.host}/v2/test/image")
+    t.check("served by" not in t.morsel("ls", "-v", "--insecure", real.ref()).err_text, "it is where it says")
 
 
 def case_broken_configuration(t):
