@@ -9,6 +9,7 @@
 #define PIECE_MIN (UINT64_C(128) << 10)
 #define GAP_MAX (UINT64_C(64) << 10) /* a reader who skips so much still runs on */
 #define GROWTH 4		     /* half bytes ahead for one that was used, when none is lost */
+#define GROWTH_PROVEN 16	     /* the same, for one that goes on in order */
 #define CROSSED_MAX 16
 #define WINDOW_FIRST (UINT64_C(96) << 10) /* with a miss: and so much more for each near it */
 #define WINDOW_MORE (UINT64_C(20) << 10)
@@ -231,7 +232,8 @@ struct run {
 static struct allowance allowance_of(const struct planner *p, const struct planner_link *l,
 				     const struct planner_stream *s)
 {
-	unsigned growth = GROWTH >> waste(p, s) / 64; /* 4, 2, 1, 0 halves */
+	bool proven = s->streak >= STREAK_PROVEN;
+	unsigned growth = (proven ? GROWTH_PROVEN : GROWTH) >> waste(p, s) / 64;
 	uint64_t limit = 2 * link_model_bytes_per_rtt(l->model), grown, row = 0;
 	struct allowance a;
 
@@ -245,7 +247,7 @@ static struct allowance allowance_of(const struct planner *p, const struct plann
 		row = (PLANNER_FIRST << min_u64(s->streak - STREAK_MIN + 1, 10)) *
 		      (256 - waste(p, s)) / 256;
 	row = min_u64(row, max_u64(4 * link_model_bytes_per_rtt(l->model), ROW_MIN));
-	if (s->streak >= STREAK_PROVEN) /* whatever others lose: as much again */
+	if (proven) /* whatever others lose: as much again */
 		grown = max_u64(grown, s->used);
 	grown = max_u64(grown, row);
 	a.bytes = min_u64(grown, limit);

@@ -302,6 +302,19 @@ static void readers_who_jump_fetch_little_beside(void **state)
 	planner_fini(&s.p);
 }
 
+static void who_goes_on_in_order_has_much_ahead(void **state)
+{
+	sim_init(20, 12500000);
+	for (int n = 0; n < 1000; n++)
+		sim_file(64 * KIB);
+	sim_ready();
+	for (uint64_t i = 0; i < 16; i++)
+		sim_read(i);
+	assert_true(s.moved >= 6 * s.read);
+	assert_true(s.moved <= s.read + PLANNER_AHEAD_MIN + 64 * KIB);
+	planner_fini(&s.p);
+}
+
 /* Four who read at once are not taken for one who jumps. */
 static void several_readers_keep_their_streams(void **state)
 {
@@ -450,6 +463,7 @@ int main(void)
 		cmocka_unit_test(a_program_that_starts_moves_little_beside),
 		cmocka_unit_test(modules_bring_their_neighbours),
 		cmocka_unit_test(readers_who_jump_fetch_little_beside),
+		cmocka_unit_test(who_goes_on_in_order_has_much_ahead),
 		cmocka_unit_test(several_readers_keep_their_streams),
 		cmocka_unit_test(large_files_are_not_dragged_in),
 		cmocka_unit_test(the_rest_of_a_layer_comes_at_last),
