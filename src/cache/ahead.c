@@ -163,6 +163,15 @@ static unsigned flights_max(const struct planner_stream *s)
 	return s->used < PLANNER_YOUNG ? AHEAD_FLIGHTS_MAX : AHEAD_FLIGHTS_OLD_MAX;
 }
 
+/* What is read next comes before the rest, on connections that are open: at the end of a stream a
+ * new one would be the last to arrive. */
+static bool rest_may(const struct reader *r, const struct layer_state *ls)
+{
+	if (r->rest >= REST_FLIGHTS_MAX || !fits(ls))
+		return false;
+	return ls->planner.wants_all || r->ahead + r->rest < AHEAD_FLIGHTS_OLD_MAX;
+}
+
 void ahead_follow(struct reader *r, struct flight **ret_new)
 {
 	const struct follow_view view = follow_view(r);
@@ -187,8 +196,7 @@ void ahead_plan(struct reader *r, struct layer_state *ls, struct planner_stream 
 	       planner_ahead(&ls->planner, &link, s, false, max_bytes, &plan))
 		if (!ahead_fetch(r, ls, &plan, WHY_AHEAD, ret_new))
 			return;
-	while (r->rest < REST_FLIGHTS_MAX && fits(ls) &&
-	       planner_rest(&ls->planner, &link, max_bytes, &plan))
+	while (rest_may(r, ls) && planner_rest(&ls->planner, &link, max_bytes, &plan))
 		if (!ahead_fetch(r, ls, &plan, WHY_REST, ret_new))
 			return;
 }

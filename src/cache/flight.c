@@ -345,7 +345,7 @@ void flight_end(struct flight *f, int result, bool may_block)
 	if (f->kind == FLIGHT_FETCH && f->why == WHY_REST && !failed && !r->stopping)
 		all_kept = ahead_rest(r, f->ls, &new);
 	else if (f->kind == FLIGHT_FETCH && !failed && !r->stopping)
-		ahead_follow(r, &new);
+		ahead_plan(r, f->ls, NULL, &new);
 	over = waits_take(f, 0, true, result);
 	pthread_mutex_unlock(&r->lock);
 	if (all_kept)
