@@ -287,6 +287,8 @@ static int context_take(struct cli *c)
 		r = choice_take(c, OPT_PULL, &pull);
 	o->tls_noverify = !verify;
 	o->pull = (enum morsel_pull)pull;
+	if (!r && o->offline && o->pull == MORSEL_PULL_ALWAYS)
+		r = usage_error(c, "--pull=always asks the registry, which --offline forbids");
 	return r;
 }
 

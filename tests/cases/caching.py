@@ -142,6 +142,7 @@ def case_pull_always(t):
     t.equal(t.morsel("cat", "--insecure", "--pull", "always", r.ref(), "which").text, "new", "asked")
     r.end()
     t.refused(5, "cat", "--insecure", "--pull", "always", r.ref(), "which", says=r.host)
+    t.refused(2, "cat", "--offline", "--pull", "always", r.ref(), "which", says="--offline")
 
 
 def case_pull_never_and_offline(t):
