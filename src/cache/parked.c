@@ -74,6 +74,7 @@ static void deliver(struct reader *r, struct parked *p, struct reader_request *r
 	} else if (e != -EINTR)
 		COUNT(r, p->ls, read_errors, 1);
 	prof_wait_end(steal_ptr(p->wait));
+	parked_trace_end(p, waited_ns);
 	rq->done(rq, e >= 0 ? 0 : e == -EINTR || e == -ETIMEDOUT ? e : -EIO);
 }
 

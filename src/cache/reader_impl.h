@@ -239,6 +239,8 @@ int verify_run(struct flight *f, int flags);
 void flight_trace_begin(struct flight *f);
 void flight_trace_wait(const struct flight *f, const struct parked *p);
 void flight_trace_end(const struct flight *f);
+/* Before it is answered. */
+void parked_trace_end(const struct parked *p, uint64_t waited_ns);
 /* A thread works on it, until flight_work_end(): what it does is the flight's, what it causes is of
  * who caused the flight. flight_trace_end() comes before flight_end(), this after. */
 struct flight_work {

@@ -29,6 +29,16 @@ void flight_trace_wait(const struct flight *f, const struct parked *p)
 	trace_emit(&e);
 }
 
+void parked_trace_end(const struct parked *p, uint64_t waited_ns)
+{
+	struct trace_event e = {.id = p->task.id, .kind = TRACE_WAIT, .wait.ns = waited_ns};
+
+	if (!e.id || !trace_on())
+		return;
+	e.start = e.end = trace_ticks();
+	trace_emit(&e);
+}
+
 void flight_trace_end(const struct flight *f)
 {
 	const struct layer_index *ix = f->ls->index;

@@ -176,6 +176,8 @@ static int read_parse(struct access_log *log, const struct line *l)
 	if (r >= 0)
 		r = number(l, "duration_ns", false, &rd.duration_ns);
 	if (r >= 0)
+		r = number(l, "wait_ns", false, &rd.wait_ns);
+	if (r >= 0)
 		r = text(log, l, "layer", &rd.layer);
 	if (r >= 0)
 		r = text(log, l, "source", &rd.source);
@@ -189,7 +191,9 @@ static int read_parse(struct access_log *log, const struct line *l)
 		return error_set(l->err, -EBADMSG, "%s: no read is %llu bytes long", l->where,
 				 (unsigned long long)length);
 	rd.length = (uint32_t)length;
-	rd.waited = json_object_get(l->o, "flight") != NULL;
+	rd.waited = json_object_get(l->o, "flight") || json_object_get(l->o, "wait_ns");
+	if (rd.waited && !json_object_get(l->o, "wait_ns"))
+		rd.wait_ns = rd.duration_ns;
 	log->reads[log->n_reads++] = rd;
 	return 0;
 }

@@ -19,6 +19,7 @@
 struct access_read {
 	int64_t time_ns; /* since 1970 */
 	uint64_t duration_ns;
+	uint64_t wait_ns;		       /* 0 unless waited */
 	uint64_t offset;		       /* in the file */
 	uint64_t device;		       /* the same place on the layer's device */
 	uint32_t length;		       /* bytes delivered */

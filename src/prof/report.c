@@ -165,7 +165,7 @@ int report_sums(const struct access_log *log, enum report_key key, struct report
 		s->reads++;
 		s->bytes += rd->length;
 		s->waits += rd->waited;
-		s->wait_ns += rd->waited ? rd->duration_ns : 0;
+		s->wait_ns += rd->wait_ns;
 	}
 	for (size_t i = 0; i < t->n; i++) {
 		if (!sums[i].reads)
@@ -202,7 +202,7 @@ void report_totals(const struct access_log *log, struct report_totals *ret)
 		if (!rd->waited)
 			continue;
 		ret->waits++;
-		ret->wait_ns += rd->duration_ns;
+		ret->wait_ns += rd->wait_ns;
 		for (int p = 0; p < TRACE_PHASES; p++)
 			ret->phases_ns[p] += rd->phases_ns[p];
 	}

@@ -134,7 +134,7 @@ static void put_reads(struct out *o, const struct access_log *log, int64_t begin
 	put(o, "{\"left_out\":");
 	put_number(o, (int64_t)(log->n_reads - n));
 	COLUMN(o, "time", n, (rd[i].time_ns - begin_ns) / 1000);
-	COLUMN(o, "wait", n, rd[i].waited ? rd[i].duration_ns / 1000 : 0);
+	COLUMN(o, "wait", n, rd[i].wait_ns / 1000);
 	COLUMN(o, "process", n, rd[i].process);
 	COLUMN(o, "path", n, rd[i].path);
 	COLUMN(o, "offset", n, rd[i].offset);

@@ -50,9 +50,12 @@ static int totals_text(const struct access_log *log, struct buf *b)
 {
 	struct report_totals t;
 	char bytes[24], fetched[24], wait[24], span[24];
+	uint64_t all = 0; /* of what waited, the way to the thread that serves it included */
 	int r;
 
 	report_totals(log, &t);
+	for (int p = 0; p < TRACE_PHASES; p++)
+		all += t.phases_ns[p];
 	r = buf_printf(
 		b, "reads %llu, %s; %llu waited, %s in all; fetches %llu, %s; %zu files in %s\n",
 		(unsigned long long)t.reads, show_bytes(t.bytes, bytes),
@@ -61,10 +64,10 @@ static int totals_text(const struct access_log *log, struct buf *b)
 		show_time((uint64_t)(t.end_ns - t.begin_ns), span));
 	for (int p = 0; p < TRACE_PHASES && r >= 0; p++)
 		if (t.phases_ns[p])
-			r = buf_printf(
-				b, "  %-11s %10s %5.1f %%\n", trace_phase_name((enum trace_phase)p),
-				show_time(t.phases_ns[p], wait),
-				100.0 * (double)t.phases_ns[p] / (double)max_u64(t.wait_ns, 1));
+			r = buf_printf(b, "  %-11s %10s %5.1f %%\n",
+				       trace_phase_name((enum trace_phase)p),
+				       show_time(t.phases_ns[p], wait),
+				       100.0 * (double)t.phases_ns[p] / (double)max_u64(all, 1));
 	return r;
 }
 
@@ -103,7 +106,7 @@ static int latency_text(const struct access_log *log, struct buf *b)
 	int r = 0;
 
 	for (size_t i = 0; i < log->n_reads; i++) {
-		uint64_t us = log->reads[i].duration_ns / 1000;
+		uint64_t us = log->reads[i].wait_ns / 1000;
 
 		if (log->reads[i].waited)
 			counts[us ? min_u64(63 - (uint64_t)__builtin_clzll(us), 39) : 0]++;

@@ -37,7 +37,7 @@ enum trace_kind {
 	TRACE_HTTP,   /* one HTTP request */
 	TRACE_FLIGHT, /* chunks being made ready for whoever waits for them */
 	TRACE_SPAN,   /* what task `id` was at, from start to end; code is the phase */
-	TRACE_WAIT,   /* task `id` waits for flight `wait.flight` */
+	TRACE_WAIT,   /* task `id` waits for flight `wait.flight`, or (0) is done with waiting */
 	TRACE_TEXT,   /* a piece of the text of task `id`: a name, what was asked for */
 };
 
@@ -80,6 +80,7 @@ struct trace_event { /* 64 bytes: a cache line */
 		} flight;
 		struct {
 			uint64_t flight;
+			uint64_t ns; /* flight 0: for how long, as its access counters have it */
 		} wait;
 		char text[32];
 	};

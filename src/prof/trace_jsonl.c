@@ -121,6 +121,8 @@ static int read_append(const struct trace_model *m, const struct trace_request *
 			       (unsigned long long)(e->end - e->start));
 	if (r >= 0 && rq->flight)
 		r = buf_printf(b, ",\"flight\":%llu", (unsigned long long)rq->flight->id);
+	if (r >= 0 && rq->wait_ns)
+		r = buf_printf(b, ",\"wait_ns\":%llu", (unsigned long long)rq->wait_ns);
 	return r < 0 ? r : phases_append(b, rq);
 }
 

@@ -214,6 +214,7 @@ static struct slice fuse_sweep(struct trace_parts *t, const struct trace_event *
 		struct list f = group_find(&t->flights, waits.at[i]->wait.flight);
 		const struct trace_event *flight = f.n ? f.at[0] : NULL;
 
+		rq->wait_ns += waits.at[i]->wait.ns;
 		if (!flight)
 			continue;
 		if (!rq->flight || flight->end > rq->flight->end)

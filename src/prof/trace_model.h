@@ -53,6 +53,7 @@ struct trace_request {
 	size_t n_segments;
 	const struct trace_event
 		*flight;	  /* HTTP: for which; FUSE: waited for, the one that ended last */
+	uint64_t wait_ns;	  /* FUSE: what the access counters count */
 	const char *text;	  /* the name looked up, what HTTP asked for; "" = nothing */
 	enum trace_source source; /* of reads */
 	const char *layer;	  /* digest of the layer it is about; "" = none */

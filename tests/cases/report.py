@@ -6,6 +6,7 @@ import os
 import re
 
 from browser import browser
+from gotools import totals
 from morseltest import need
 from registries import Registry
 import samples
@@ -37,7 +38,11 @@ def figures(access):
     waited = [x for x in reads if "flight" in x]
     return {"reads": len(reads), "bytes": sum(x["length"] for x in reads), "fetches": len(fetches),
             "fetched": sum(x["bytes"] for x in fetches), "waits": len(waited), "files": len({x["path"] for x in reads}),
-            "processes": len({x["pid"] for x in reads}), "wait": sum(x["duration_ns"] for x in waited) / 1000}
+            "processes": len({x["pid"] for x in reads}), "wait": sum(x["wait_ns"] for x in waited) / 1000}
+
+
+def show_time(ns):
+    return f"{ns / 1e9:.2f} s" if ns >= 1e9 else f"{ns / 1e6:.1f} ms"
 
 
 def covered(ranges):
@@ -101,6 +106,9 @@ def case_text(t):
     r = t.morsel("profile", "report", "--text", files[0])
     want = figures(files[0])
     t.contains(r.text, f"reads {want['reads']}", f"fetches {want['fetches']}", f"{want['files']} files", "/d2/f11.bin", "network")
+    sums = totals(t, files[0].replace(".jsonl", ".pprof"))
+    t.equal((sums["wait"], sums["reads"]), (sum(x.get("wait_ns", 0) for x in lines(files[0])), want["reads"]), "the access profile's wait and the trace's")
+    t.contains(r.text, f"{want['waits']} waited, {show_time(sums['wait'])} in all")
     t.equal(t.morsel("profile", "report", files[0], "-text", "-o", "-").text, r.text, "-o -")
     t.contains(t.morsel("profile", "report", *files, cwd=t.work).text, "report.html")
     t.check(os.path.getsize(t.path("report.html")) > 10_000, "the page is where it is said to be")

@@ -105,6 +105,8 @@ def case_totals(t):
         check_reads(t, reads)
         t.equal(len(reads), want["reads"], "reads")
         t.equal(sum(x["length"] for x in reads), want["bytes"], "bytes delivered")
+        t.equal(sum(x.get("wait_ns", 0) for x in reads), want["wait"], "time waited")
+        t.check(all(x.get("wait_ns", 0) <= x["duration_ns"] * 1.02 + 100_000 for x in reads), "a wait longer than its read")
         t.equal({x["path"] for x in reads}, {"/" + f for f in files}, "paths")
         digest = m.stat()["layers"][0]["digest"]
         t.equal({x["layer"] for x in reads}, {digest}, "layers")

@@ -53,6 +53,7 @@ static void what_the_lines_say(void **state)
 	assert_int_equal(log.reads[0].path, log.reads[1].path);
 	assert_memory_equal(intern_get(&log.paths, log.reads[2].path, &len), "/x\xff", 3);
 	assert_int_equal(len, 3);
+	assert_int_equal(log.reads[0].wait_ns, 3000000); /* who says no more waited all the time */
 	report_totals(&log, &t);
 	assert_int_equal(t.reads, 3);
 	assert_int_equal(t.bytes, 4197);
@@ -115,6 +116,22 @@ static void lines_that_are_wrong(void **state)
 	}
 }
 
+/* Where a line says how much of it was waiting, that counts. */
+static void waits(void **state)
+{
+	static const char line[] = "{\"time\":1,\"pid\":7,\"path\":\"/"
+				   "x\",\"offset\":0,\"length\":1,\"duration_ns\":9000,"
+				   "\"flight\":3,\"wait_ns\":7000,\"phases\":{\"cache\":9000}}\n";
+	struct access_log log = ACCESS_LOG_INIT;
+	struct report_totals t;
+
+	assert_int_equal(access_log_parse(&log, line, strlen(line), "t", NULL), 0);
+	report_totals(&log, &t);
+	assert_int_equal(t.waits, 1);
+	assert_int_equal(t.wait_ns, 7000);
+	access_log_fini(&log);
+}
+
 /* The same run's reads and fetches are one trace; another run is another. */
 static void files_of_a_run(void **state)
 {
@@ -158,7 +175,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_the_lines_say),	cmocka_unit_test(sums_by_file),
 		cmocka_unit_test(lines_that_are_wrong), cmocka_unit_test(files_of_a_run),
-		cmocka_unit_test(text_and_page),
+		cmocka_unit_test(text_and_page),	cmocka_unit_test(waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

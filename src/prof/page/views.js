@@ -86,6 +86,9 @@ function packed(bars) {
 	return Math.max(1, ends.length);
 }
 
+// Of a read that waited, with what came before and after that.
+const wholeOf = (t, i) => Math.max(t.reads.wait[i], sum(t.reads.phases.map(p => p[i])));
+
 function lanesOf(t) {
 	const lanes = [], fetched = [];
 	for (let i = 0; i < t.fetches.time.length; i++)
@@ -97,7 +100,7 @@ function lanesOf(t) {
 		const bars = [];
 		for (let i = 0; i < t.n; i++)
 			if (t.reads.process[i] === number && t.reads.wait[i] > 0)
-				bars.push({ from: t.reads.time[i], to: t.reads.time[i] + t.reads.wait[i], read: i,
+				bars.push({ from: t.reads.time[i], to: t.reads.time[i] + wholeOf(t, i), read: i,
 					text: `${t.paths[t.reads.path[i]]} @${t.reads.offset[i]} ${showBytes(t.reads.length[i])}, ${t.texts[t.reads.source[i]]}` });
 		if (bars.length)
 			lanes.push({ name: `${p.command} (${p.pid})`, bars });
