@@ -49,6 +49,7 @@ struct mark {
 struct batch {
 	struct buf raw, out, texts;
 	struct buf pieces, marks; /* of the structs above */
+	uint8_t id[16];		  /* by a compressor: tells the raw bytes, for hashes of streams */
 	int code;		  /* what a compressor said */
 };
 

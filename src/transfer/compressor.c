@@ -91,6 +91,7 @@ static int hole_keep(struct compressor *c, const struct batch *b, const struct p
 
 static int hole_again(const struct compressor *c, struct batch *b, struct piece *p)
 {
+	memcpy(p->key, c->hole.key, sizeof(p->key));
 	p->digest = c->hole.digest;
 	p->cached = c->hole.cached;
 	p->out_len = c->hole.out_len;
@@ -109,6 +110,18 @@ int compressor_piece(struct compressor *c, struct batch *b, struct piece *p, uin
 		r = piece_make(c, b, p, hash_ns);
 	p->out_len = b->out.len - p->out_off;
 	return r < 0 || !is_hole(p) ? r : hole_keep(c, b, p);
+}
+
+void compressor_identify(struct compressor *c, struct batch *b)
+{
+	size_t n;
+	const struct piece *pieces = batch_pieces(b, &n);
+
+	if (!c->store)
+		return;
+	for (size_t i = 0; i < n; i++)
+		fingerprint_add(c->finger, pieces[i].key, sizeof(pieces[i].key));
+	fingerprint_end(c->finger, b->id);
 }
 
 void compressor_free(struct compressor *c)

@@ -17,6 +17,8 @@ int compressor_new(enum codec_kind kind, int level, struct members *store, struc
 /* Appends to the batch's output, and fills in what the piece says of it. Adds to *hash_ns. -ENOMEM.
  */
 int compressor_piece(struct compressor *c, struct batch *b, struct piece *p, uint64_t *hash_ns);
+/* When all pieces of a batch are done: what it is known by. */
+void compressor_identify(struct compressor *c, struct batch *b);
 void compressor_free(struct compressor *c); /* accepts NULL */
 DEFINE_CLEANUP(struct compressor *, compressor_free)
 

@@ -26,30 +26,33 @@ static uint64_t now_ns(void)
 	return seam_real()->monotonic_ns(seam_real());
 }
 
-static int out_write(struct layer_out *o,
-		     void (*hash)(struct stream_hash *h, const void *data, size_t n),
-		     const void *data, size_t n, struct error *err)
+/* Sends what was hashed since `start`. */
+static int out_send(struct layer_out *o, uint64_t start, const void *data, size_t n,
+		    struct error *err)
 {
-	uint64_t start = now_ns(), hashed;
-	int r;
+	uint64_t hashed = now_ns();
+	int r = o->sink->write(o->sink->userdata, data, n, err);
 
-	hash(o->blob_hash, data, n);
-	hashed = now_ns();
-	r = o->sink->write(o->sink->userdata, data, n, err);
 	o->off += n;
 	o->hash_ns += hashed - start;
 	o->sink_ns += now_ns() - hashed;
 	return r;
 }
 
-int layer_out_batch(struct layer_out *o, const void *data, size_t n, struct error *err)
+int layer_out_batch(struct layer_out *o, const struct batch *b, struct error *err)
 {
-	return out_write(o, stream_hash_stretch, data, n, err);
+	uint64_t start = now_ns();
+
+	stream_hash_stretch(o->blob_hash, b->id, b->out.data, b->out.len);
+	return out_send(o, start, b->out.data, b->out.len, err);
 }
 
 int layer_out_write(struct layer_out *o, const void *data, size_t n, struct error *err)
 {
-	return out_write(o, stream_hash_rest, data, n, err);
+	uint64_t start = now_ns();
+
+	stream_hash_rest(o->blob_hash, data, n);
+	return out_send(o, start, data, n, err);
 }
 
 static struct layer_annotation *annotate(struct layer_result *res, const char *key)

@@ -21,7 +21,7 @@ struct layer_out {
 };
 
 /* What a batch was compressed to. */
-int layer_out_batch(struct layer_out *o, const void *data, size_t n, struct error *err);
+int layer_out_batch(struct layer_out *o, const struct batch *b, struct error *err);
 /* What follows the last batch. */
 int layer_out_write(struct layer_out *o, const void *data, size_t n, struct error *err);
 /* eStargz: the table as the archive's last file, the archive's end, the footer. */

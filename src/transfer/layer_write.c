@@ -75,6 +75,8 @@ static int compress_job(void *userdata, unsigned thread, struct batch *b)
 
 	for (size_t i = 0; i < n && r >= 0; i++)
 		r = compressor_piece(w->compressors[thread], b, &pieces[i], &hash_ns);
+	if (r >= 0)
+		compressor_identify(w->compressors[thread], b);
 	atomic_fetch_add(&w->hash_ns, hash_ns);
 	atomic_fetch_add(&w->compress_ns, now_ns() - start - hash_ns);
 	return r;
@@ -85,7 +87,7 @@ static void diff_stage(void *userdata, struct batch *b)
 	struct writing *w = userdata;
 	uint64_t start = now_ns();
 
-	stream_hash_stretch(w->out.diff_hash, b->raw.data, b->raw.len);
+	stream_hash_stretch(w->out.diff_hash, b->id, b->raw.data, b->raw.len);
 	atomic_fetch_add(&w->hash_ns, now_ns() - start);
 }
 
@@ -94,15 +96,16 @@ static void file_stage(void *userdata, struct batch *b)
 {
 	struct writing *w = userdata;
 	uint64_t start = now_ns();
-	size_t n;
+	size_t n, n_pieces;
 	struct mark *marks = batch_marks(b, &n);
+	const struct piece *pieces = batch_pieces(b, &n_pieces);
 
 	for (size_t i = 0; i < n; i++) {
 		if (!marks[i].many)
 			continue;
 		if (marks[i].kind == MARK_CHUNK)
-			stream_hash_stretch(w->file_hash, b->raw.data + marks[i].raw_off,
-					    marks[i].size);
+			stream_hash_stretch(w->file_hash, pieces[marks[i].piece].key,
+					    b->raw.data + marks[i].raw_off, marks[i].size);
 		else
 			stream_hash_final(w->file_hash, &marks[i].digest);
 	}
@@ -146,7 +149,7 @@ static int write_job(void *userdata, struct batch *b, struct error *err)
 	size_t n;
 	const struct mark *marks = batch_marks(b, &n);
 	uint64_t out_off = w->out.off;
-	int r = layer_out_batch(&w->out, b->out.data, b->out.len, err);
+	int r = layer_out_batch(&w->out, b, err);
 
 	pieces_keep(w, b);
 	w->out.raw_len += b->raw.len;
@@ -208,11 +211,11 @@ static int writing_new(struct writing *w, const struct layer_params *params, str
 	for (unsigned i = 0; i < w->threads && r >= 0; i++)
 		r = compressor_new(w->kind, w->level, w->store, &w->compressors[i]);
 	if (r >= 0)
-		r = stream_hash_new(w->store, &w->out.blob_hash);
+		r = stream_hash_new(STREAM_BLOB, w->store, &w->out.blob_hash);
 	if (r >= 0)
-		r = stream_hash_new(w->store, &w->out.diff_hash);
+		r = stream_hash_new(STREAM_ARCHIVE, w->store, &w->out.diff_hash);
 	if (r >= 0)
-		r = stream_hash_new(w->store, &w->file_hash);
+		r = stream_hash_new(STREAM_FILE, w->store, &w->file_hash);
 	if (r >= 0 && w->table)
 		r = toc_write_new(params->compression == LAYER_COMPRESS_ZSTD_CHUNKED, &w->toc);
 	return r;

@@ -123,6 +123,14 @@ static void *compress_thread(void *arg)
 	return NULL;
 }
 
+/* Waits until batch i is compressed. False: there is nothing more to do. */
+static bool compressed_wait(struct pipeline *p, uint64_t i)
+{
+	while (!p->stop && (i == p->filled ? !p->end : !slot_of(p, i)->compressed))
+		pthread_cond_wait(&p->moved, &p->lock);
+	return !p->stop && i < p->filled;
+}
+
 static void *stage_thread(void *arg)
 {
 	struct pipeline *p = arg;
@@ -130,7 +138,7 @@ static void *stage_thread(void *arg)
 
 	pthread_mutex_lock(&p->lock);
 	number = p->next_stage++;
-	while (next_wait(p, &p->staged[number])) {
+	while (compressed_wait(p, p->staged[number])) {
 		struct slot *s = slot_of(p, p->staged[number]);
 
 		pthread_mutex_unlock(&p->lock);

@@ -19,8 +19,7 @@ struct pipeline_jobs {
 	int (*fill)(void *userdata, struct pipeline *p, struct error *err);
 	/* In `threads` threads, numbered from 0. */
 	int (*compress)(void *userdata, unsigned thread, struct batch *b);
-	/* In a thread each, in order, beside the compressors: they must not look at what those
-	 * write. */
+	/* In a thread each, in order, when the batch is compressed. */
 	void (*stages[PIPELINE_STAGES_MAX])(void *userdata, struct batch *b);
 	unsigned n_stages;
 	/* In the calling thread, in order. */

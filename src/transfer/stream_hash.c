@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The fingerprint of what came so far is one of the fingerprint before and the stretch: a chain.
+ * The fingerprint of what came so far is one of the fingerprint before and the stretch's id: a
+ * chain.
  * EVP does not give states away, so this is libcrypto's older interface to the same code.
  */
 #define OPENSSL_SUPPRESS_DEPRECATED
@@ -9,16 +10,17 @@
 #include <errno.h>
 #include <openssl/sha.h>
 
-#include "base/fingerprint.h"
 #include "cache/members.h"
 
-#define LABEL "sha256\0" /* no codec is described by this: the keys of pieces are others */
+#define LABEL                                                                                      \
+	"sha256\0" /* and the kind: no codec is described by this: the keys of pieces are others   \
+		    */
 
 struct stream_hash {
 	SHA256_CTX sha;
 	struct members *store; /* borrowed; NULL */
 	struct fingerprint *finger;
-	uint8_t chain[FINGERPRINT_BYTES];
+	uint8_t kind, chain[FINGERPRINT_BYTES];
 	struct buf kept; /* scratch */
 };
 
@@ -36,13 +38,14 @@ static void begin(struct stream_hash *h)
 	memset(h->chain, 0, sizeof(h->chain));
 }
 
-int stream_hash_new(struct members *m, struct stream_hash **ret)
+int stream_hash_new(enum stream_kind kind, struct members *m, struct stream_hash **ret)
 {
 	_cleanup_(stream_hash_freep) struct stream_hash *h = calloc(1, sizeof(*h));
 	int r;
 
 	if (!h)
 		return -ENOMEM;
+	h->kind = (uint8_t)kind;
 	h->store = m;
 	r = m ? members_fingerprint(m, &h->finger) : 0;
 	if (r < 0)
@@ -80,12 +83,14 @@ static bool state_get(struct stream_hash *h)
 	return true;
 }
 
-void stream_hash_stretch(struct stream_hash *h, const void *data, size_t n)
+void stream_hash_stretch(struct stream_hash *h, const uint8_t id[static FINGERPRINT_BYTES],
+			 const void *data, size_t n)
 {
 	if (h->store) {
 		fingerprint_add(h->finger, LABEL, sizeof(LABEL));
+		fingerprint_add(h->finger, &h->kind, 1);
 		fingerprint_add(h->finger, h->chain, sizeof(h->chain));
-		fingerprint_add(h->finger, data, n);
+		fingerprint_add(h->finger, id, FINGERPRINT_BYTES);
 		fingerprint_end(h->finger, h->chain);
 		if (state_get(h))
 			return;

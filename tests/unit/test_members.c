@@ -197,14 +197,16 @@ static void test_older_format(void **state)
 /* Stretches of 1000 bytes, which end within blocks; `changed` is another one; then a rest. */
 static void stream_check(struct stream_hash *h, size_t changed)
 {
-	uint8_t data[STRETCHES * 1000 + 100];
+	uint8_t data[STRETCHES * 1000 + 100], id[FINGERPRINT_BYTES] = {0};
 	struct digest want, got;
 
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (uint8_t)(i / 1000 == changed ? 7 * i : i);
 	digest_of(DIGEST_SHA256, data, sizeof(data), &want);
-	for (size_t i = 0; i < STRETCHES; i++)
-		stream_hash_stretch(h, data + i * 1000, 1000);
+	for (size_t i = 0; i < STRETCHES; i++) {
+		id[0] = (uint8_t)(i == changed ? 100 + i : i);
+		stream_hash_stretch(h, id, data + i * 1000, 1000);
+	}
 	stream_hash_rest(h, data + STRETCHES * 1000, 60);
 	stream_hash_rest(h, data + STRETCHES * 1000 + 60, 40);
 	stream_hash_final(h, &got);
@@ -217,20 +219,20 @@ static void test_states(void **state)
 	struct stream_hash *h = NULL;
 	struct members *m;
 
-	assert_int_equal(stream_hash_new(NULL, &h), 0);
+	assert_int_equal(stream_hash_new(STREAM_FILE, NULL, &h), 0);
 	stream_check(h, STRETCHES);
 	stream_check(h, 0);
 	stream_hash_free(h);
 	for (size_t changed = STRETCHES + 1; changed--;) {
 		m = members_of(g);
-		assert_int_equal(stream_hash_new(m, &h), 0);
+		assert_int_equal(stream_hash_new(STREAM_FILE, m, &h), 0);
 		stream_check(h, changed);
 		stream_check(h, changed); /* not kept yet, but nothing of the one before either */
 		stream_hash_free(h);
 		commit(m);
 	}
 	m = members_of(g);
-	assert_int_equal(stream_hash_new(m, &h), 0);
+	assert_int_equal(stream_hash_new(STREAM_FILE, m, &h), 0);
 	for (size_t changed = 0; changed <= STRETCHES; changed++)
 		stream_check(h, changed);
 	stream_hash_free(h);
@@ -256,17 +258,17 @@ static void test_state_is_taken(void **state)
 	struct digest want, got;
 
 	assert_int_equal(members_fingerprint(m, &f), 0);
-	fingerprint_add(f, "sha256\0", 8);
+	fingerprint_add(f, "sha256\0\0\2", 9);
 	fingerprint_add(f, key, sizeof(key));
-	fingerprint_add(f, "one", 3);
+	fingerprint_add(f, "the id of o n e ", 16);
 	fingerprint_end(f, key);
 	fingerprint_free(f);
 	members_put(m, key, NULL, &kept, sizeof(kept));
 	commit(m);
 	m = members_of(g);
-	assert_int_equal(stream_hash_new(m, &h), 0);
-	stream_hash_stretch(h, "one", 3);
-	stream_hash_stretch(h, " more", 5);
+	assert_int_equal(stream_hash_new(STREAM_FILE, m, &h), 0);
+	stream_hash_stretch(h, (const uint8_t *)"the id of o n e ", "one", 3);
+	stream_hash_stretch(h, (const uint8_t *)"the id of o n e ", " more", 5);
 	stream_hash_final(h, &got);
 	digest_of(DIGEST_SHA256, "another more", 12, &want);
 	assert_true(digest_equal(&got, &want));
