@@ -127,7 +127,8 @@ struct cli {
 	bool json;
 	bool quiet;
 	enum progress_mode progress;
-	FILE *log; /* stderr, or --log-file */
+	FILE *log;	    /* stderr, or --log-file */
+	bool again_is_done; /* mounting what is mounted there already */
 	void *progress_state;
 	struct morsel_error err;
 };
@@ -240,6 +241,8 @@ int verb_run(struct cli *c, const struct verb *verb, int argc, char **argv, bool
 
 /* mount_helper.c: as /sbin/mount.morsel, whose arguments these are. mount(8)'s exit codes. */
 int mount_helper(struct cli *c, const struct verb *mount, int argc, char **argv);
+/* Whether on dir (absolute) is what the arguments and options ask for. */
+bool mount_is_there(const struct cli *c, const char *dir);
 
 /* What -v, --log-level and --log-file are about; any thread. userdata: the struct cli. */
 void log_line(void *userdata, enum morsel_log_level level, const char *line);

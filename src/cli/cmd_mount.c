@@ -347,6 +347,8 @@ int cmd_mount(struct cli *c)
 		fprintf(stderr, "morsel: can't mount on %s: %s\n", c->args[1], strerror(errno));
 		return 32;
 	}
+	if (c->again_is_done && mount_is_there(c, dir))
+		return 0;
 	if (option_given(c, OPT_LOG_FILE)) {
 		c->log = fopen(c->values[OPT_LOG_FILE], "ae");
 		if (!c->log) {

@@ -8,11 +8,15 @@
  * /etc/fstab, mount(8) keeps x-*, noauto, suid, dev and defaults to itself and adds rw; mount.fuse3
  * adds dev,suid whether they were there or not. So rw, suid and dev say nothing here, and what they
  * would say has names of its own: allow_suid, allow_dev.
+ *
+ * "mount -a" leaves alone what it finds mounted by source and type. An image that the kernel has
+ * mounted shows others than fstab has: there mounting again is left to us to recognise.
  */
 #include "cli/cli.h"
 
 #include <errno.h>
 #include <getopt.h>
+#include <mntent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -173,6 +177,60 @@ static int helper_translate(struct helper *h, int argc, char **argv)
 	return r;
 }
 
+/* ---- mounted already ---- */
+
+static bool is_text(const json_t *o, const char *key, const char *want)
+{
+	const char *have = json_string_value(json_object_get(o, key));
+
+	return have && want ? !strcmp(have, want) : !have && !want;
+}
+
+/* What a user of the mount would notice, as the kernel has it. */
+static bool flags_match(const struct cli *c, const struct mntent *m, bool fuse)
+{
+	return option_given(c, OPT_SUID) == !hasmntopt(m, "nosuid") &&
+	       option_given(c, OPT_DEV) == !hasmntopt(m, "nodev") &&
+	       option_given(c, OPT_NOEXEC) == !!hasmntopt(m, "noexec") &&
+	       (!fuse || option_given(c, OPT_ALLOW_OTHER) == !!hasmntopt(m, "allow_other"));
+}
+
+static bool kernel_flags_match(const struct cli *c, const char *dir, bool fuse)
+{
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	bool match = false;
+	struct mntent *m;
+
+	while (f && (m = getmntent(f)))
+		if (!strcmp(m->mnt_dir, dir)) /* the last one is on top */
+			match = flags_match(c, m, fuse);
+	if (f)
+		endmntent(f);
+	return match;
+}
+
+bool mount_is_there(const struct cli *c, const char *dir)
+{
+	const char *wanted = c->values[OPT_BACKEND];
+	char *json = NULL;
+	json_t *o;
+	bool there;
+
+	if (morsel_mount_stat(dir, &json, NULL) < 0)
+		return false;
+	o = json_loads(json, 0, NULL);
+	free(json);
+	there = is_text(o, "mountpoint", dir) && is_text(o, "reference", c->args[0]) &&
+		is_text(o, "platform", c->options.platform) &&
+		((wanted && !strcmp(wanted, "auto")) ||
+		 is_text(o, "backend", wanted ? wanted : "fuse")) &&
+		kernel_flags_match(c, dir, is_text(o, "backend", "fuse"));
+	json_decref(o);
+	return there;
+}
+
+/* ---- the helper ---- */
+
 /* mount(8)'s: 1 usage or permission, 2 system error, 8 interrupted, 32 not mounted. */
 static int mount_exit_code(int code)
 {
@@ -197,6 +255,7 @@ int mount_helper(struct cli *c, const struct verb *mount, int argc, char **argv)
 	int r;
 
 	prctl(PR_SET_NAME, "morsel");
+	c->again_is_done = true;
 	if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
 		puts("usage: mount.morsel REF DIR [-fnsv] [-o OPTION,...]; see mount.morsel(8)");
 		return 0;

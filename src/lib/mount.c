@@ -94,6 +94,8 @@ static char *mount_report(void *userdata, const char *request)
 	}
 	json_object_set_new(o, "reference", json_string(img->rv.ref->text));
 	json_object_set_new(o, "digest", json_string(img->digest));
+	json_object_set_new(o, "platform",
+			    img->m->o.platform ? json_string(img->m->o.platform) : json_null());
 	json_object_set_new(o, "mountpoint", json_string(mc->dir));
 	json_object_set_new(o, "backend", json_string(mc->kernel ? "kernel" : "fuse"));
 	json_object_set_new(o, "pid", json_integer(getpid()));
