@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "lib/report.h"
 #include "transfer/layer_order.h"
@@ -178,6 +179,38 @@ static int layer_open_dir(struct making *mk, struct dir_layer *l,
 	return r;
 }
 
+static bool is_in_some(const struct making *mk, const char *path)
+{
+	while (*path == '/' || !strncmp(path, "./", 2))
+		path += *path == '/' ? 1 : 2;
+	for (size_t i = 0; i < mk->n; i++) {
+		const char *prefix = mk->layers[i].source.prefix, *at = path;
+		size_t n = strlen(prefix);
+		struct stat st;
+
+		if (n && (strncmp(path, prefix, n) || path[n] != '/'))
+			continue;
+		at += n ? n + 1 : 0;
+		if (!fstatat(mk->layers[i].fd, at, &st, AT_SYMLINK_NOFOLLOW))
+			return true;
+	}
+	return false;
+}
+
+/* Some paths may be of other images; when all are, it is the wrong list. */
+static void order_judge(const struct making *mk)
+{
+	for (size_t i = 0; i < mk->order.n; i++)
+		if (is_in_some(mk, mk->order.paths[i]))
+			return;
+	if (mk->order.n)
+		log_write(&mk->run.m->log, LOG_WARN,
+			  "--prioritize: of %zu paths none is there, so nothing comes first",
+			  mk->order.n);
+	else if (mk->o->prioritize && *mk->o->prioritize)
+		log_write(&mk->run.m->log, LOG_WARN, "--prioritize: no paths, nothing comes first");
+}
+
 static int layers_prepare(struct making *mk, const struct morsel_push_layer *in, struct error *err)
 {
 	int r = 0;
@@ -187,6 +220,8 @@ static int layers_prepare(struct making *mk, const struct morsel_push_layer *in,
 		if (r >= 0)
 			r = layer_open_dir(mk, &mk->layers[i], &in[i], err);
 	}
+	if (r >= 0)
+		order_judge(mk);
 	return r;
 }
 

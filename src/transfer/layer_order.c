@@ -15,7 +15,10 @@ static int path_add(struct layer_order *o, const char *path, size_t n)
 	_cleanup_(freep) char *copy = NULL;
 	int r;
 
-	if (!n || memchr(path, 0, n) || names_get(&o->seen, path, n))
+	if (n && memchr(path, 0, n))
+		return -EBADMSG;
+	o->named += n > 0;
+	if (!n || names_get(&o->seen, path, n))
 		return 0;
 	if (o->n >= ORDER_PATHS_MAX)
 		return -E2BIG;
@@ -59,7 +62,7 @@ static int access_add(struct layer_order *o, const char *text, size_t n, const c
 {
 	const char *path = NULL, *hex = NULL;
 	json_t *object = NULL;
-	int r = json_parse(text, n, LINE_MAX_BYTES, what, &object, err);
+	int r = json_parse(text, n, LINE_MAX_BYTES, what, &object, NULL); /* our words are better */
 
 	if (r >= 0)
 		r = json_get_string(object, "path_hex", what, &hex, err);
@@ -79,7 +82,7 @@ int layer_order_line(struct layer_order *o, const char *text, size_t n, const ch
 	if (r == -E2BIG)
 		return error_set(err, r, "%s has more than %u paths", what, ORDER_PATHS_MAX);
 	if (r == -EBADMSG)
-		return error_set(err, r, "%s: line %llu is no access of a trace", what,
+		return error_set(err, r, "%s: line %llu is no path, nor a read of a trace", what,
 				 (unsigned long long)line);
 	return r;
 }
@@ -113,6 +116,14 @@ static int lines_take(struct layer_order *o, struct buf *b, bool end, const char
 
 /* ---- profiles ---- */
 
+static bool is_access(const struct profile *p)
+{
+	for (size_t i = 0; i < p->n_types; i++)
+		if (!strcmp(p->types[i].type, "opens"))
+			return true;
+	return false;
+}
+
 /* Path components as frames, the root last: "env" "bin/" "usr/" "/". Other rows begin otherwise. */
 static int profile_add(struct layer_order *o, const struct buf *file, const char *what,
 		       struct error *err)
@@ -121,6 +132,10 @@ static int profile_add(struct layer_order *o, const struct buf *file, const char
 	struct profile p = {0};
 	int r = profile_read(file->data, file->len, what, &p, err);
 
+	if (r >= 0 && !is_access(&p))
+		r = error_set(err, -EBADMSG,
+			      "%s is a profile of \"%.100s\", not of accesses (access_*.pprof)",
+			      what, p.types[p.default_type].type);
 	for (size_t i = 0; i < p.n_stacks && r >= 0; i++) {
 		const struct profile_stack *s = &p.stacks[i];
 
@@ -159,7 +174,8 @@ static ssize_t read_some(int fd, struct buf *b)
 	return n;
 }
 
-static int file_take(struct layer_order *o, int fd, const char *file, struct error *err)
+static int file_take(struct layer_order *o, int fd, const char *file, bool *ret_empty,
+		     struct error *err)
 {
 	_cleanup_(buf_fini) struct buf b = BUF_INIT_MAX(PROFILE_BYTES_MAX);
 	uint64_t line = 0;
@@ -171,6 +187,7 @@ static int file_take(struct layer_order *o, int fd, const char *file, struct err
 		if (n < 0)
 			return error_set_errno(err, n == -E2BIG ? -E2BIG : -EINVAL, "can't read %s",
 					       file);
+		*ret_empty = *ret_empty && !n;
 		if (!is_gzip(&b) || line)
 			r = lines_take(o, &b, !n, file, &line, err);
 		else if (!n)
@@ -183,11 +200,21 @@ static int file_take(struct layer_order *o, int fd, const char *file, struct err
 int layer_order_read(struct layer_order *o, const char *file, struct error *err)
 {
 	_cleanup_(closep) int fd = open(file, O_RDONLY | O_CLOEXEC);
+	uint64_t before = o->named;
+	bool empty = true;
+	int r;
 
 	if (fd < 0)
 		return error_set_errno(err, errno == ENOENT || errno == EACCES ? -errno : -EINVAL,
 				       "can't read %s", file);
-	return file_take(o, fd, file, err);
+	r = file_take(o, fd, file, &empty, err);
+	if (r >= 0 && !empty && o->named == before)
+		r = error_set(
+			err, -EBADMSG,
+			"%s names no file: what is wanted is a list of paths, access_*.jsonl or "
+			"access_*.pprof",
+			file);
+	return r;
 }
 
 void layer_order_fini(struct layer_order *o)

@@ -16,12 +16,14 @@
 struct layer_order {
 	char **paths; /* owned, as are they */
 	size_t n, cap;
+	uint64_t named; /* paths in the files, each as often as it stands there */
 	struct names seen;
 };
 #define LAYER_ORDER_INIT ((struct layer_order){0})
 
 /* Appends what the file says; which of the three it is, its bytes tell. -EINVAL: it can't be read;
- * -ENOENT, -EACCES; -EBADMSG: damaged, with the line; -E2BIG: more than ORDER_PATHS_MAX paths. */
+ * -ENOENT, -EACCES; -EBADMSG: damaged, with the line, or something else, without a path in it;
+ * -E2BIG: more than ORDER_PATHS_MAX paths. */
 int layer_order_read(struct layer_order *o, const char *file, struct error *err);
 /* One line of a list or of a trace, without its end. what: names the file; line: its number. */
 int layer_order_line(struct layer_order *o, const char *text, size_t n, const char *what,

@@ -259,6 +259,11 @@ def case_first_things_first(t):
         t.equal([n for n in listed if "landmark" in n], [".no.prefetch.landmark"] if compression == "estargz" else [],
                 "what others see without a list")
     t.refused(3, "push", "--prioritize", t.path("none"), root, r.ref(), says="none")
+    t.refused(6, "push", "--prioritize", t.binary, root, r.ref(), says=[t.binary, "no path"])
+    with open(t.path("list"), "w", encoding="ascii") as f:
+        f.write("/etc/nothing\nmissing\n")
+    said = t.morsel("push", "--prioritize", t.path("list"), root, r.ref()).err_text
+    t.contains(said, "--prioritize", "2 paths none is there")
 
 
 def case_names_that_formats_use(t):

@@ -55,6 +55,32 @@ static void test_lists(void **state)
 	check(" spaces \n#no comment\n", " spaces \n#no comment\n");
 }
 
+/* What is given by mistake: a program, a heap profile, a trace of fetches. */
+static void test_others(void **state)
+{
+	static const char elf[] = "\177ELF\2\1\1\0\0\nx\n",
+			  fetch[] = "{\"fetch\":\"read\",\"length\":1}\n";
+	static const struct pprof_type heap[] = {{"inuse_space", "bytes"}};
+	struct pprof_options o = {.types = heap, .n_types = 1, .period_type = heap[0]};
+	_cleanup_(pprof_freep) struct pprof *p = NULL;
+	_cleanup_(buf_fini) struct buf file = BUF_INIT;
+	struct error err;
+
+	assert_null(order_of(elf, sizeof(elf) - 1, &err));
+	assert_int_equal(err.code, -EBADMSG);
+	assert_non_null(strstr(err.text, "line 1 is no path"));
+	assert_null(order_of(fetch, sizeof(fetch) - 1, &err));
+	assert_int_equal(err.code, -EBADMSG);
+	assert_non_null(strstr(err.text, "names no file"));
+	assert_int_equal(pprof_new(&o, &p), 0);
+	pprof_sample(p, (const uint64_t[]){pprof_frame(p, 0, "main", "main", NULL)}, 1,
+		     (const int64_t[]){3}, NULL, 0);
+	assert_int_equal(pprof_finish(p, &file), 0);
+	assert_null(order_of(file.data, file.len, &err));
+	assert_int_equal(err.code, -EBADMSG);
+	assert_non_null(strstr(err.text, "inuse_space"));
+}
+
 static void test_traces(void **state)
 {
 	struct error err;
@@ -115,10 +141,9 @@ static void test_missing(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lists),
-		cmocka_unit_test(test_traces),
-		cmocka_unit_test(test_profiles),
-		cmocka_unit_test(test_missing),
+		cmocka_unit_test(test_lists),	 cmocka_unit_test(test_traces),
+		cmocka_unit_test(test_profiles), cmocka_unit_test(test_missing),
+		cmocka_unit_test(test_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
