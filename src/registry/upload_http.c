@@ -130,6 +130,8 @@ static void upload_http_free(struct upload *upload)
 	pthread_mutex_unlock(&u->lock);
 	upload_sender_join(u);
 	session_cancel(&u->session);
+	if (u->session.location && u->at > u->session.confirmed)
+		session_cancel_again(&u->session);
 	session_fini(&u->session);
 	free(u->final_url);
 	window_fini(&u->window);

@@ -276,7 +276,7 @@ def case_somebody_else_pushes(t):
 
 
 def case_interrupted(t):
-    """SIGINT: exit 130, the upload is cancelled, nothing is left."""
+    """SIGINT: exit 130, the upload is cancelled, nothing is left; also where the first DELETE comes too early."""
     root = tree(t, 40 * MIB)
     s = Server(t)
     s.rule(method="PATCH", delay=30)
@@ -286,6 +286,14 @@ def case_interrupted(t):
     t.equal(p.wait(20), 130, "exit code")
     s.nothing()
     t.check(any(r["method"] == "DELETE" for r in s.log), "no DELETE was sent")
+    s = Server(t)
+    s.rule(method="PATCH", delay_after=30)
+    s.rule(method="DELETE", lie=True, times=1)
+    p = t.popen(t.binary, "push", root, s.ref)
+    wait_until("bytes arrive", lambda: any(s.uploads.values()))
+    p.send_signal(signal.SIGINT)
+    t.equal(p.wait(20), 130, "exit code")
+    t.equal(list(s.uploads), [], "uploads that were not cancelled")
     s = Server(t)  # too late: the tag has moved, and the exit code says so
     small = tree(t, MIB)
     s.rule(method="PUT", path="/manifests/", after=True, status=201, delay_after=3)
