@@ -53,18 +53,22 @@ int layer_source_prefix(const struct layer_source *s, char out[static PATH_LEN_M
 	return 0;
 }
 
-/* A walk without contents. */
-static int walk_beforehand(const struct layer_source *source, const char *prefix,
-			   const struct ignore_list *ignore, const _Atomic bool *cancel,
-			   int (*entry)(void *userdata, const struct tar_header *h, int fd,
-					struct error *err),
-			   void *userdata, struct error *err)
+int layer_walk_beforehand(const struct layer_source *source, const char *prefix,
+			  const struct ignore_list *ignore, const _Atomic bool *cancel,
+			  int (*entry)(void *userdata, const struct tar_header *h, int fd,
+				       struct error *err),
+			  void *userdata, struct error *err)
 {
 	struct tree_walk_options o = {.root_fd = source->root_fd,
 				      .root_name = source->root_name,
 				      .prefix = prefix,
 				      .ignore = ignore,
+				      .set_owner = source->set_owner,
+				      .uid = source->uid,
+				      .gid = source->gid,
 				      .allow_changed = true,
+				      .clamp_mtime = source->clamp_mtime,
+				      .mtime_max_s = source->mtime_max_s,
 				      .entry = entry,
 				      .userdata = userdata,
 				      .cancel = cancel};
@@ -94,15 +98,20 @@ int layer_estimate(const struct layer_source *source, const _Atomic bool *cancel
 	if (r >= 0)
 		r = layer_source_ignore(source, &ignore, err);
 	if (r >= 0)
-		r = walk_beforehand(source, prefix, ignore, cancel, estimate_entry, &e, err);
+		r = layer_walk_beforehand(source, prefix, ignore, cancel, estimate_entry, &e, err);
 	if (r >= 0)
 		*ret = e;
 	return r;
 }
 
+bool layer_header_is_text(const struct tar_header *h)
+{
+	return utf8_is_text(h->path) && (!h->link || utf8_is_text(h->link));
+}
+
 static int text_entry(void *userdata, const struct tar_header *h, int fd, struct error *err)
 {
-	return utf8_is_text(h->path) && (!h->link || utf8_is_text(h->link)) ? 0 : -EILSEQ;
+	return layer_header_is_text(h) ? 0 : -EILSEQ;
 }
 
 /* Readers of a table that can't hold a name can only take the layer as one without, and then show
@@ -110,10 +119,12 @@ static int text_entry(void *userdata, const struct tar_header *h, int fd, struct
 int layer_table_or_not(struct layer_params *p, const struct layer_source *source,
 		       const char *prefix, const struct ignore_list *ignore, struct error *err)
 {
-	int r = layer_has_table(p->compression)
-			? walk_beforehand(source, prefix, ignore, p->cancel, text_entry, NULL, err)
-			: 0;
+	int r = 0;
 
+	if (layer_has_table(p->compression))
+		r = p->look ? p->look->text ? 0 : -EILSEQ
+			    : layer_walk_beforehand(source, prefix, ignore, p->cancel, text_entry,
+						    NULL, err);
 	if (r != -EILSEQ)
 		return r;
 	p->compression = p->compression == LAYER_COMPRESS_ESTARGZ ? LAYER_COMPRESS_GZIP

@@ -14,6 +14,7 @@
 #include "transfer/layer_before.h"
 #include "transfer/layer_end.h"
 #include "transfer/layer_fill.h"
+#include "transfer/layer_seen.h"
 #include "transfer/stream_hash.h"
 
 #define THREADS_MAX 256u
@@ -46,7 +47,7 @@ struct writing {
 	struct layer_out out;
 	struct stream_hash *file_hash; /* of files of several chunks */
 	struct toc_write *toc;	       /* NULL: a plain format */
-	struct members *store;	       /* NULL: there is no cache, or nothing is compressed */
+	struct members *store;	       /* NULL: there is no cache */
 	uint64_t entries, progress_ns, members, members_cached, bytes_cached;
 	_Atomic uint64_t compress_ns, hash_ns;
 };
@@ -191,6 +192,7 @@ static int level_of(const struct layer_params *p, enum codec_kind kind, int *ret
 static int writing_new(struct writing *w, const struct layer_params *params, struct error *err)
 {
 	uint32_t chunk = params->chunk_size ? params->chunk_size : LAYER_CHUNK_DEFAULT;
+	struct members *pieces; /* NULL: nothing is compressed */
 	int r;
 
 	if (chunk < LAYER_CHUNK_MIN || chunk > LAYER_CHUNK_MAX)
@@ -206,16 +208,17 @@ static int writing_new(struct writing *w, const struct layer_params *params, str
 		return r;
 	w->compressors = calloc(w->threads, sizeof(struct compressor *));
 	r = w->compressors ? 0 : -ENOMEM;
-	if (r >= 0 && params->cache && w->kind != CODEC_NONE)
+	if (r >= 0 && params->cache)
 		r = members_open(params->cache, &w->store);
+	pieces = w->kind == CODEC_NONE ? NULL : w->store;
 	for (unsigned i = 0; i < w->threads && r >= 0; i++)
-		r = compressor_new(w->kind, w->level, w->store, &w->compressors[i]);
+		r = compressor_new(w->kind, w->level, pieces, &w->compressors[i]);
 	if (r >= 0)
-		r = stream_hash_new(STREAM_BLOB, w->store, &w->out.blob_hash);
+		r = stream_hash_new(STREAM_BLOB, pieces, &w->out.blob_hash);
 	if (r >= 0)
-		r = stream_hash_new(STREAM_ARCHIVE, w->store, &w->out.diff_hash);
+		r = stream_hash_new(STREAM_ARCHIVE, pieces, &w->out.diff_hash);
 	if (r >= 0)
-		r = stream_hash_new(STREAM_FILE, w->store, &w->file_hash);
+		r = stream_hash_new(STREAM_FILE, pieces, &w->file_hash);
 	if (r >= 0 && w->table)
 		r = toc_write_new(params->compression == LAYER_COMPRESS_ZSTD_CHUNKED, &w->toc);
 	return r;
@@ -296,6 +299,9 @@ static int writing_run(struct writing *w, struct layer_result *res, struct error
 		r = end_write(w, res, err);
 	if (r < 0)
 		return r;
+	result_fill(w, res);
+	if (w->store && w->params->look)
+		layer_seen_put(w->store, w->params->look, &res->digest, res->size);
 	if (w->store)
 		members_commit(w->store);
 	progress(w, true);
@@ -326,7 +332,6 @@ int layer_write(const struct layer_params *params, const struct layer_source *so
 		r = writing_run(&w, &res, err);
 	if (r < 0)
 		return r;
-	result_fill(&w, &res);
 	res.wall_ns = now_ns() - start;
 	*ret = res;
 	return 0;

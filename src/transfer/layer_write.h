@@ -75,6 +75,12 @@ struct layer_progress {
 	uint64_t out_bytes; /* of the blob */
 };
 
+/* What layer_look() of layer_seen.h has seen. */
+struct layer_look {
+	struct digest digest; /* of the headers and of what else decides, not of contents */
+	bool text;	      /* all names are UTF-8 */
+};
+
 /* How. Zero everywhere is the default. */
 struct layer_params {
 	enum layer_compression compression;
@@ -84,6 +90,8 @@ struct layer_params {
 	unsigned threads;    /* that compress; 0: as many as the process may use */
 	/* Where compressed members are kept and found again; NULL: nowhere. */
 	struct cache *cache;
+	/* With a cache: what the layer becomes is kept there by this. NULL: it is not. */
+	const struct layer_look *look;
 	const struct log *log;	    /* warnings (sockets, what can't be kept); may be NULL */
 	const _Atomic bool *cancel; /* looked at often: true ends the call with -ECANCELED */
 	/* Called by the calling thread, at most some hundred times a second; may be NULL. */

@@ -2,11 +2,15 @@
 /*
  * A directory on its way: its layer is made while it is sent. What the registry wants again is made
  * again, the same bytes, up to where it goes on. A registry that takes no stream gets a file: the
- * layer is made into one without a name in the cache's directory, and sent from there.
+ * layer is made into one without a name in the cache's directory, and sent from there. A tree that
+ * looks like one whose blob the target has is made without sending it.
  */
 #include "transfer/push_impl.h"
 
 #include <errno.h>
+
+#include "cache/members.h"
+#include "transfer/layer_seen.h"
 
 #define PIECE ((size_t)1 << 20)
 
@@ -22,6 +26,7 @@ static struct layer_params params_of(struct push_job *job)
 	params.cancel = &job->push->stop;
 	params.progress = on_progress;
 	params.userdata = job;
+	params.look = &job->look;
 	return params;
 }
 
@@ -122,7 +127,48 @@ static int whole_send(struct push_job *job, struct error *err)
 	return r;
 }
 
-int push_job_directory(struct push_job *job, struct error *err)
+/* ---- what the target may have ---- */
+
+static int nowhere_write(void *userdata, const void *data, size_t n, struct error *err)
+{
+	return 0;
+}
+
+/* The blob that this tree became the last time, by its looks. 0; > 0: it is not known. */
+static int last_time(struct push_job *job, struct digest *ret, uint64_t *ret_size,
+		     struct error *err)
+{
+	_cleanup_(members_closep) struct members *store = NULL;
+	struct layer_params params = params_of(job);
+	int r = layer_look(&params, job->layer, &job->look, err);
+
+	if (r >= 0)
+		r = members_open(job->push->o.cache, &store);
+	return r < 0 ? r : layer_seen_get(store, &job->look, ret, ret_size);
+}
+
+/* PUSH_SKIPPED: the target has the very blob that the tree becomes. It is made to know that, and is
+ * sent nowhere: what was the same by its looks has its pieces in the cache. */
+static int directory_skip(struct push_job *job, struct error *err)
+{
+	const struct layer_sink sink = {.write = nowhere_write};
+	struct layer_params params;
+	struct digest last;
+	uint64_t size;
+	int r = last_time(job, &last, &size, err);
+
+	if (!r)
+		r = target_has(job->push->o.target, &last, size, err);
+	if (r)
+		return r < 0 ? r : 0;
+	params = params_of(job);
+	r = layer_write(&params, job->layer, &sink, job->result, err);
+	if (r >= 0 && !digest_equal(&job->result->digest, &last))
+		r = target_has(job->push->o.target, &job->result->digest, job->result->size, err);
+	return r < 0 ? r : r == TARGET_ABSENT ? 0 : PUSH_SKIPPED;
+}
+
+static int directory_send(struct push_job *job, struct error *err)
 {
 	struct push_sink s = {.job = job};
 	int r = target_upload(job->push->o.target, NULL, -1, &s.upload, err);
@@ -134,6 +180,15 @@ int push_job_directory(struct push_job *job, struct error *err)
 	upload_free(s.upload);
 	if (r == UPLOAD_WHOLE)
 		r = whole_send(job, err);
+	return r;
+}
+
+int push_job_directory(struct push_job *job, struct error *err)
+{
+	int r = directory_skip(job, err);
+
+	if (!r)
+		r = directory_send(job, err);
 	job->digest = job->result->digest;
 	job->size = job->result->size;
 	return r;

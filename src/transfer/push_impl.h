@@ -19,6 +19,7 @@ struct push_job {
 	bool sent; /* and has to be confirmed */
 	/* directories */
 	struct layer_params params;
+	struct layer_look look;
 	const struct layer_source *layer;
 	struct layer_result *result;
 	uint64_t reported; /* bytes of it that progress counts */
