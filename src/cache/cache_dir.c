@@ -142,17 +142,23 @@ int cache_version_write(struct cache *c)
 
 /* ---- opening ---- */
 
-static int subdir_make(const struct cache *c, const char *path)
+/* Nothing is made through a link. What stands in the way is met again by subdir_open(). */
+static int subdir_make(struct cache *c, const char *path)
 {
-	char parent[32];
+	_cleanup_(closep) int parent = -1;
 	const char *slash = strchr(path, '/');
+	char name[32];
 
 	if (slash) {
-		snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
-		if (mkdirat(c->root_fd, parent, 0700) < 0 && errno != EEXIST)
+		snprintf(name, sizeof(name), "%.*s", (int)(slash - path), path);
+		if (mkdirat(c->root_fd, name, 0700) < 0 && errno != EEXIST)
 			return -errno;
+		parent = cache_open_dir(c, c->root_fd, name);
+		if (parent < 0)
+			return 0;
+		path = slash + 1;
 	}
-	return mkdirat(c->root_fd, path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+	return mkdirat(slash ? parent : c->root_fd, path, 0700) < 0 && errno != EEXIST ? -errno : 0;
 }
 
 static int subdir_open(struct cache *c, const char *path, int *ret)
