@@ -152,8 +152,8 @@ static int attributes_read(struct tree_walk *w, int fd, struct error *err)
 		return fail(w, r, err, "can't read its extended attributes");
 	if (w->xattrs.dropped)
 		log_write(w->o->log, LOG_WARN,
-			  "%s/%s: %llu extended attributes that no archive can hold (empty, or "
-			  "with a \"=\" in the name) are left out",
+			  "%s/%s: %llu extended attributes that unpackers of images lose (empty, "
+			  "or with a \"=\" in the name) are left out",
 			  w->o->root_name, in_tree(w), (unsigned long long)w->xattrs.dropped);
 	w->dropped_xattrs += w->xattrs.dropped;
 	return 0;

@@ -76,6 +76,8 @@ static int value_read(int fd, struct xattrs *x, const char *name)
 		return 0;
 	if (n < 0)
 		return (int)n;
+	/* GNU tar writes and restores both; umoci, podman and what else reads by Go take an empty
+	 * value as none, and "%3D" in a name as it stands. */
 	if (!n || strchr(name, '=')) {
 		x->dropped++;
 		return 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The extended attributes of one open file that an archive can hold and should. Sets none. */
+/* The extended attributes of one open file that an image can hold and should. Sets none. */
 #ifndef MORSEL_TRANSFER_XATTRS_READ_H
 #define MORSEL_TRANSFER_XATTRS_READ_H
 

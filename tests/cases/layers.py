@@ -1,4 +1,5 @@
 """Layers that push makes: what other programs read in them, and that they are the same every time."""
+import gzip
 import io
 import json
 import os
@@ -9,7 +10,7 @@ import tarfile
 import oracles
 import stargz
 import treecmp
-from images import TOC_DIGEST, Layout
+from images import TOC_DIGEST, Layer, Layout
 from morseltest import need
 from registries import Registry
 from trees import add_socket, make_tree
@@ -173,6 +174,31 @@ def case_left_out(t):
     t.contains(said.err_text, "sock", "socket")
     with t.mounted(f"oci:{t.path('l')}:x") as m:
         t.equal({n for n in treecmp.dump(m.path)}, {b".", b".dockerignore", b"b.c", b"d", b"d/keep", b"d/keep/y"}, "what is there")
+
+
+def case_empty_attributes(t):
+    """GNU tar keeps extended attributes without a value; images do not: umoci loses them, and so a push says that it does."""
+    t.need_root("umoci unpacks owners only as root")
+    need("tar", "umoci")
+    os.mkdir(t.path("tree"))
+    with open(t.path("tree/f"), "w", encoding="ascii") as f:
+        f.write("x")
+    os.setxattr(t.path("tree/f"), "user.empty", b"")
+    os.setxattr(t.path("tree/f"), "user.full", b"1")
+    t.run("tar", "--xattrs", "-cf", t.path("a.tar"), "-C", t.path("tree"), "f")
+    with open(t.path("a.tar"), "rb") as f:
+        tar = f.read()
+    t.check(b" SCHILY.xattr.user.empty=\n" in tar, "GNU tar does not write an empty attribute")
+    lay = Layout(t.path("by-tar"))
+    lay.image([Layer(tar, gzip.compress(tar))])
+    t.equal(os.listxattr(f"{oracles.umoci(t, lay)}/f"), ["user.full"], "attributes that umoci unpacks")
+    with t.mounted(f"oci:{lay.path}") as m:
+        t.equal(os.listxattr(f"{m.path}/f"), ["user.full"], "attributes in the mount")
+    said = t.morsel("push", "--format", "json", t.path("tree"), f"oci:{t.path('l')}:x")
+    t.contains(said.err_text, "tree/f: 1 extended attributes that unpackers of images lose (empty")
+    t.equal(said.json()["layers"][0]["xattrs_skipped"], 1, "attributes that were left out")
+    with t.mounted(f"oci:{t.path('l')}:x") as m:
+        t.equal(os.listxattr(f"{m.path}/f"), ["user.full"], "attributes in the mount of the push")
 
 
 def case_file_grows(t):
