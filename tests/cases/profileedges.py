@@ -77,17 +77,17 @@ def case_cache_with_a_link(t):
     """A cache that leads elsewhere is refused before anything is made or removed there."""
     payload(t)
     t.morsel("profile", "-ref", f"oci:{t.path('image')}:x", "-mode", "push", "-payload", "payload", "-profile", "none", cwd=t.work)
-    os.mkdir(t.path("home"))
+    os.mkdir(t.path("elsewhere"))
     for name in ("blobs", "images"):
         cache = t.new_path("cache")
         t.run("cp", "-a", t.cache, cache)
         t.run("rm", "-r", f"{cache}/{name}")
-        os.symlink(t.path("home"), f"{cache}/{name}")
+        os.symlink(t.path("elsewhere"), f"{cache}/{name}")
         for args in (("profile", "-ref", f"oci:{t.path('image')}:x", "-mode", "pull", "-clear-cache", "-cache-dir", cache, "-out", t.path("out")),
                      ("cache", "clear", "--cache-dir", cache)):
             r = t.morsel(*args, cwd=t.work, rc=4)
             t.contains(r.err_text, f"{name}/sha256", "remove it")
-            t.equal(os.listdir(t.path("home")), [], "what was made there")
+            t.equal(os.listdir(t.path("elsewhere")), [], "what was made there")
 
 
 def case_failed_runs_count(t):
