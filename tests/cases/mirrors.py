@@ -108,14 +108,18 @@ def case_mirror_that_swallows_everything(t):
     hole.listen(100)
     t.defer(hole.close)
     hosts_toml(t, origin.host, (f"http://127.0.0.1:{hole.getsockname()[1]}", ""))
-    start = time.monotonic()
-    with t.mounted(origin.ref(), "--insecure") as m:
-        ready = time.monotonic() - start
-        t.check(0.7 < ready < 1.25 + 1.0 * t.slow, f"the mount took {ready:.2f} s")
+
+    def seconds():
         start = time.monotonic()
-        for name in sorted(files):
-            read(t, m, files, name)
-        t.check(time.monotonic() - start < 0.9 * t.slow, f"reading took {time.monotonic() - start:.2f} s")
+        with t.mounted(origin.ref(), "--insecure", "--cache-dir", t.new_path("cache")) as m:
+            ready = time.monotonic() - start
+            start = time.monotonic()
+            for name in sorted(files):
+                read(t, m, files, name)
+            return ready, time.monotonic() - start
+    tries = [seconds() for _ in range(3)]  # any may be slow because the machine is busy
+    t.check(0.7 < min(s[0] for s in tries) < 1.25 + 1.0 * t.slow, f"the mounts took {tries}")
+    t.check(min(s[1] for s in tries) < 0.9 * t.slow, f"reading took {tries}")
 
 
 def case_mirror_with_a_short_dial_timeout(t):
@@ -126,8 +130,8 @@ def case_mirror_with_a_short_dial_timeout(t):
     hole.listen(100)
     t.defer(hole.close)
     hosts_toml(t, origin.host, (f"http://127.0.0.1:{hole.getsockname()[1]}", 'dial_timeout = "100ms"'))
-    r = t.morsel("ls", "--insecure", origin.ref())
-    t.check(r.seconds < 0.9 * t.slow, f"{r.seconds:.2f} s")
+    tries = [t.morsel("ls", "--insecure", "--cache-dir", t.new_path("cache"), origin.ref()).seconds for _ in range(3)]
+    t.check(min(tries) < 0.9 * t.slow, f"{tries} s")
 
 
 def failing(t, says, **fault):

@@ -316,7 +316,7 @@ def case_blocked_read_is_killable(t):
         start = time.monotonic()
         reader.send_signal(signal.SIGKILL)
         reader.wait(5)
-        t.check(time.monotonic() - start < 1, "it took a second to die")
+        t.check(time.monotonic() - start < 2, "it took long to die")
         r.heal()
         t.check(m.stat()["pid"], "the server answers")
 

@@ -194,7 +194,7 @@ def case_a_proxy_that_fails(t):
     for bad in ("junk://", "http://", "ftp://"):
         r = t.morsel("ls", ref, env={"HTTPS_PROXY": bad + secret + "x:1" if bad != "http://" else bad}, rc=1)
         t.contains(r.err_text, f'the proxy "{bad}', "of $HTTPS_PROXY can't be used")
-        t.check(r.seconds < 1 * t.slow and SECRET not in r.err_text, r.err_text)
+        t.check(r.seconds < 1.8 * t.slow and SECRET not in r.err_text, r.err_text)
 
 
 def case_http_through_a_proxy(t):
