@@ -6,6 +6,7 @@
 
 #define WINDOW_BYTES ((size_t)8 << 20)
 #define LOOK_AGAIN_NS (100 * NS_PER_MS)
+#define GRACE_NS (400 * NS_PER_MS)
 
 void upload_news_wait(struct upload_http *u)
 {
@@ -16,13 +17,13 @@ void upload_news_wait(struct upload_http *u)
 
 	pthread_cond_clockwait(&u->news, &u->lock, CLOCK_MONOTONIC, &ts);
 	if (cancel && atomic_load(cancel))
-		atomic_store(&u->closing, true);
+		atomic_store(&u->ending, true);
 }
 
 /* What the sender wants of the writer; 0: nothing. Under the lock. */
 static int outcome(struct upload_http *u, struct error *err)
 {
-	if (atomic_load(&u->closing))
+	if (atomic_load(&u->ending))
 		return error_set(err, -ECANCELED, "interrupted");
 	if (u->result < 0)
 		return error_set(err, u->result, "%s",
@@ -119,19 +120,37 @@ static int upload_http_finish(struct upload *upload, const struct digest *d, uin
 	return 0;
 }
 
-static void upload_http_free(struct upload *upload)
+static void tell(struct upload_http *u, atomic_bool *what)
 {
-	struct upload_http *u = (struct upload_http *)upload;
-
-	atomic_store(&u->closing, true);
+	atomic_store(what, true);
 	http_feed_wake(&u->feed);
 	pthread_mutex_lock(&u->lock);
 	pthread_cond_broadcast(&u->news);
 	pthread_mutex_unlock(&u->lock);
+}
+
+/* A request that is broken off leaves a registry with bytes that it has told nobody of, and
+ * docker's then takes no DELETE any more. So it gets a moment to be answered. */
+static void sender_end(struct upload_http *u)
+{
+	const struct seam *s = u->session.t->r->o.seam;
+	uint64_t until = s->monotonic_ns(s) + GRACE_NS;
+
+	tell(u, &u->ending);
+	pthread_mutex_lock(&u->lock);
+	while (u->started && !u->done && s->monotonic_ns(s) < until)
+		upload_news_wait(u);
+	pthread_mutex_unlock(&u->lock);
+	tell(u, &u->closing);
 	upload_sender_join(u);
+}
+
+static void upload_http_free(struct upload *upload)
+{
+	struct upload_http *u = (struct upload_http *)upload;
+
+	sender_end(u);
 	session_cancel(&u->session);
-	if (u->session.location && u->at > u->session.confirmed)
-		session_cancel_again(&u->session);
 	session_fini(&u->session);
 	free(u->final_url);
 	window_fini(&u->window);

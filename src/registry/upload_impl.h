@@ -20,7 +20,8 @@ struct upload_http {
 	struct session session; /* the sender's */
 	struct http_feed feed;
 	pthread_t thread;
-	atomic_bool closing;
+	atomic_bool ending;  /* no more is sent: the request under way comes to its end */
+	atomic_bool closing; /* nor is that waited for */
 	bool started;
 	const struct digest *known; /* &digest, or NULL */
 	struct digest digest;

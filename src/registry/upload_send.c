@@ -39,6 +39,8 @@ static ssize_t feed_read(void *userdata, void *buf, size_t n)
 	until = min_u64(u->window.end, u->stop);
 	if (atomic_load(&u->closing))
 		r = -ECANCELED;
+	else if (atomic_load(&u->ending) && u->mode == SEND_STREAM)
+		r = 0;
 	else if (u->at < until) {
 		n = min_u64(n, until - u->at);
 		window_copy(&u->window, u->at, buf, n);
@@ -129,7 +131,7 @@ static void backlog_wait(struct upload_http *u)
 {
 	uint64_t least = u->mode == SEND_CHUNKED ? u->chunk : 1;
 
-	while (!u->eof && !atomic_load(&u->closing) && u->window.end - u->at < least)
+	while (!u->eof && !atomic_load(&u->ending) && u->window.end - u->at < least)
 		upload_news_wait(u);
 }
 
@@ -180,7 +182,7 @@ static bool piece_before(void *userdata, struct exchange *x)
 		r = window_seek(u);
 	if (r >= 0 && !whole_done)
 		backlog_wait(u);
-	over = whole_done || atomic_load(&u->closing) ||
+	over = whole_done || atomic_load(&u->ending) ||
 	       (u->eof && u->at == u->window.end && (u->mode != SEND_WHOLE || u->size));
 	if (r >= 0 && !over)
 		r = piece_plan(u, x);

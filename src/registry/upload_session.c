@@ -8,7 +8,6 @@
 
 #define CALL_NS (30 * NS_PER_S)
 #define CANCEL_NS (3 * NS_PER_S)
-#define CANCEL_AGAIN_NS (200 * NS_PER_MS)
 #define FINISH_NS (600 * NS_PER_S) /* some registries copy or hash the whole blob now */
 #define FINISH_WAIT_NS (60 * NS_PER_S)
 #define CHUNK_MIN_MAX (UINT64_C(64) << 20)
@@ -272,14 +271,6 @@ void session_cancel(struct session *s)
 	x.deadline_ns = s->t->r->o.seam->monotonic_ns(s->t->r->o.seam) + CANCEL_NS;
 	exchange_run(&x, &rs, NULL);
 	http_response_fini(&rs);
-}
-
-void session_cancel_again(struct session *s)
-{
-	const struct seam *seam = s->t->r->o.seam;
-
-	seam->sleep_until(seam, seam->monotonic_ns(seam) + CANCEL_AGAIN_NS);
-	session_cancel(s);
 }
 
 void session_fini(struct session *s)

@@ -50,9 +50,6 @@ char *session_final_url(const struct session *s, const struct digest *d);
 int session_created(struct session *s, const struct http_response *rs, const struct digest *d);
 /* Tells the registry that nothing more comes, in a few seconds or not at all. */
 void session_cancel(struct session *s);
-/* Once more, a moment later: docker's registry writes down what a request that was broken off has
- * brought when it notices, and if it has cancelled by then, the upload is there again. */
-void session_cancel_again(struct session *s);
 void session_fini(struct session *s);
 
 /* A question about a session or a blob, ready to be run. */

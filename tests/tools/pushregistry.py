@@ -231,8 +231,6 @@ class Push:
         where = {"Location": f"/v2/{repo}/blobs/uploads/{name}?_state=a%2Fb%3D%3D"}
         method = self.h.command
         if method == "DELETE":
-            if self.do.get("lie"):
-                return self.answer(204)
             self.owner.uploads.pop(name)
             self.owner.cancelled.append(name)
             return self.answer(204)
