@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <zlib.h>
 
+#include "prof/pprof_drop.h"
+
 enum { /* fields of Profile */
        F_SAMPLE_TYPE = 1,
        F_SAMPLE = 2,
@@ -18,6 +20,7 @@ enum { /* fields of Profile */
        F_LOCATION = 4,
        F_FUNCTION = 5,
        F_STRING = 6,
+       F_DROP_FRAMES = 7,
        F_TIME_NS = 9,
        F_DURATION_NS = 10,
        F_DEFAULT_TYPE = 14,
@@ -55,7 +58,8 @@ struct reading {
 	struct profile *p;
 	struct bytes all;
 	uint64_t type_strings[PROFILE_TYPES_MAX][2];
-	uint64_t default_string;
+	uint64_t default_string, drop_string;
+	struct pprof_drop drop;
 	struct bytes *strings;
 	size_t n_strings, room_strings;
 	struct table functions, locations, mappings;
@@ -280,6 +284,8 @@ static int tables_field(struct reading *x, struct field *f)
 		x->p->time_ns = (int64_t)f->value;
 	else if (f->wire == WIRE_VARINT && f->number == F_DURATION_NS)
 		x->p->duration_ns = (int64_t)f->value;
+	else if (f->wire == WIRE_VARINT && f->number == F_DROP_FRAMES)
+		x->drop_string = f->value;
 	else if (f->wire == WIRE_VARINT && f->number == F_DEFAULT_TYPE)
 		x->default_string = f->value;
 	return 0;
@@ -420,6 +426,8 @@ static int sample_read(struct reading *x, struct bytes b)
 	}
 	if (r < 0 || n_values != p->n_types)
 		return -EBADMSG;
+	st.first +=
+		pprof_drop_count(&x->drop, p->names, p->frames + st.first, p->n_frames - st.first);
 	st.n = p->n_frames - st.first;
 	if (!GROW(p->stacks, p->n_stacks, &x->room_stacks))
 		return -ENOMEM;
@@ -465,6 +473,8 @@ static int passes(struct reading *x)
 		x->room_names = x->n_strings + 1;
 		r = types_name(x);
 	}
+	if (r >= 0 && x->drop_string < x->n_strings)
+		r = pprof_drop_init(&x->drop, x->p->names[x->drop_string], x->n_strings);
 	for (b = x->all; r >= 0 && !(r = field_next(&b, &f));)
 		if (f.wire == WIRE_BYTES && f.number == F_SAMPLE)
 			r = sample_read(x, f.bytes);
@@ -518,6 +528,7 @@ int profile_read(const void *data, size_t len, const char *what, struct profile 
 	free(x.locations.v);
 	free(x.mappings.v);
 	free(x.lines);
+	pprof_drop_fini(&x.drop);
 	if (r == -EBADMSG)
 		return error_set(err, r, "%s is no profile, or damaged", what);
 	if (r == -E2BIG)

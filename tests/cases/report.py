@@ -6,7 +6,7 @@ import os
 import re
 
 from browser import browser
-from gotools import totals
+from gotools import go, totals
 from morseltest import need
 from registries import Registry
 import samples
@@ -135,3 +135,21 @@ def case_other_viewers_traces(t):
     t.contains(r.text, "== heap_push_go", "== heap_push_chrome", "== allocs_push_go")
     t.equal(len(r.err_text.splitlines()), 2, f"lines on stderr: {r.err_text}")
     t.contains(r.err_text, *traces)
+
+
+def case_functions(t):
+    """The table of a profile names what go tool pprof names: libraries in brackets, no frames of the allocator, no addresses."""
+    # not: asan tsan
+    os.mkdir(t.path("one"))
+    with open(t.path("one/file"), "wb") as f:
+        f.write(samples.noise(1, 3_000_000))
+    r = Registry(t)
+    t.morsel("profile", "-ref", r.ref(), "-mode", "both", "-payload", t.path("one"), "-profile", "fgprof", "-out", t.path("out"))
+    for kind, index in (("heap", "inuse_space"), ("allocs", "alloc_space"), ("fgprof", "time")):
+        profile = glob.glob(t.path(f"out/{kind}_*"))[0]
+        rows = t.morsel("profile", "report", "--text", profile).text.split("FUNCTION\n")[1].splitlines()
+        ours = [row.split("  ")[-1] for row in rows]
+        top = go(t, "tool", "pprof", "-top", "-nodecount=100000", "-nodefraction=0", f"-sample_index={index}", profile).text.split("cum%\n")[1]
+        theirs = {line.split(None, 5)[5].removesuffix(" (inline)").removesuffix(" (partial-inline)") for line in top.splitlines()}
+        t.check(len(ours) > 3, f"{kind}: {rows}")
+        t.equal([name for name in ours if name not in theirs], [], f"names in the table of {kind} that go tool pprof does not show")

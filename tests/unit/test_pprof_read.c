@@ -75,6 +75,44 @@ static void what_the_writer_wrote(void **state)
 	profile_fini(&p);
 }
 
+/* Of a list of names; a leaf may go with them, a root never does. */
+static void frames_are_dropped(void **state)
+{
+	static const char *const stacks[][4] = {{"heap_add", "malloc", "work", "main"},
+						{"malloc", "calloc", "main"},
+						{"work", "malloc"},
+						{"mallocs", "main"}};
+	static const char *const leaves[] = {"work", "main", "work", "mallocs"};
+	static const char *const wanted[] = {"calloc|malloc", "(calloc)|malloc"};
+
+	for (size_t k = 0; k < ARRAY_SIZE(wanted); k++) {
+		struct pprof_options o = {.types = types, .n_types = 2, .drop_frames = wanted[k]};
+		_cleanup_(buf_fini) struct buf b = BUF_INIT;
+		_cleanup_(pprof_freep) struct pprof *w = NULL;
+		struct profile p;
+
+		assert_int_equal(pprof_new(&o, &w), 0);
+		for (size_t i = 0; i < ARRAY_SIZE(stacks); i++) {
+			uint64_t at[4];
+			size_t n = 0;
+
+			for (; n < 4 && stacks[i][n]; n++)
+				at[n] = pprof_frame(w, 0, stacks[i][n], stacks[i][n], NULL);
+			pprof_sample(w, at, n, (const int64_t[]){1, (int64_t)i}, NULL, 0);
+		}
+		assert_int_equal(pprof_finish(w, &b), 0);
+		assert_int_equal(profile_read(b.data, b.len, "x", &p, NULL), 0);
+		for (size_t i = 0; i < p.n_stacks; i++) {
+			size_t which = (size_t)p.stacks[i].values[1];
+
+			assert_string_equal(name_at(&p, i, 0),
+					    k ? stacks[which][0] : leaves[which]);
+		}
+		assert_int_equal(p.n_stacks, ARRAY_SIZE(stacks));
+		profile_fini(&p);
+	}
+}
+
 static void no_profile(void **state)
 {
 	static const char *const bad[] = {"", "hello", "\x1f\x8b\x08", "\x0a\x02\x08\x01"};
@@ -106,6 +144,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_the_writer_wrote),
+		cmocka_unit_test(frames_are_dropped),
 		cmocka_unit_test(no_profile),
 		cmocka_unit_test(damaged),
 	};
