@@ -28,8 +28,10 @@ struct segment {
 	uint64_t offset;
 	char *file;
 	char build_id[2 * 64 + 1];
-	bool used, unnamed,
-		unlined; /* in this profile: has locations; without function; without line */
+	/* In this profile: has locations; one without a function; one with a line, so that there is
+	 * debug information. */
+	bool used, unnamed, lined;
+	bool late; /* has one for which there was no time */
 };
 
 /* An address that was looked up, for all profiles. */
@@ -261,7 +263,9 @@ static size_t look_up(struct symbols *s, struct segment *g, uintptr_t pc,
 
 	if (mod && !g->build_id[0])
 		build_id_read(g, mod);
-	if (!mod || now_ns() > s->deadline_ns)
+	if (now_ns() > s->deadline_ns)
+		g->late = true;
+	if (!mod || g->late)
 		return 0;
 	n = lines_from_dwarf(s, mod, pc, lines);
 	if (!n) {
@@ -315,7 +319,7 @@ uint64_t symbols_location(struct symbols *s, struct pprof *p, uintptr_t pc)
 
 		g->used = true;
 		g->unnamed |= !at->n;
-		g->unlined |= !at->n || !at->lines[0].line;
+		g->lined |= at->n && at->lines[0].line;
 	}
 	return at->id;
 }
@@ -325,19 +329,23 @@ void symbols_mappings(struct symbols *s, struct pprof *p)
 	for (size_t i = 0; i < s->n_segments; i++) {
 		struct segment *g = &s->segments[i];
 
+		/* What says no more is looked up by viewers, who know less than we: neither inlined
+		 * functions, nor a stripped program's. Stubs have no names for them either. */
+		bool lines = g->used && g->lined && !g->late;
+
 		if (g->used || i == 0)
-			pprof_mapping(
-				p, &(struct pprof_mapping){.id = i + 1,
-							   .start = g->start,
-							   .limit = g->limit,
-							   .offset = g->offset,
-							   .file = g->file,
-							   .build_id = g->build_id,
-							   .has_functions = g->used && !g->unnamed,
-							   .has_filenames = g->used && !g->unlined,
-							   .has_lines = g->used && !g->unlined,
-							   .has_inlines = g->used && !g->unlined});
-		g->used = g->unnamed = g->unlined = false;
+			pprof_mapping(p, &(struct pprof_mapping){
+						 .id = i + 1,
+						 .start = g->start,
+						 .limit = g->limit,
+						 .offset = g->offset,
+						 .file = g->file,
+						 .build_id = g->build_id,
+						 .has_functions = lines || (g->used && !g->unnamed),
+						 .has_filenames = lines,
+						 .has_lines = lines,
+						 .has_inlines = lines});
+		g->used = g->unnamed = g->lined = false;
 	}
 	for (size_t i = 0; i < s->pcs.n; i++)
 		s->places[i].id = 0;
