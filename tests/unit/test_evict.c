@@ -338,11 +338,50 @@ static void evict_for(struct cache *c, uint64_t ns)
 
 enum { READERS = 4 };
 
-static void live_test(void (*evictor)(struct rig *g))
+/* A process that evicts once it is told to. Made before there are threads: a child that is forked
+ * beside them may find locks of the allocator taken for ever. */
+struct evictor {
+	pid_t pid;
+	int go; /* its end of a pipe */
+};
+
+static void evictor_start(struct evictor *e, const struct rig *g)
+{
+	int pipe_fds[2];
+
+	assert_int_equal(pipe(pipe_fds), 0);
+	e->go = pipe_fds[1];
+	e->pid = fork();
+	if (!e->pid) {
+		struct cache_options o = {.seam = seam_real(), .dir = g->dir};
+		struct cache *c;
+		char byte;
+
+		if (read(pipe_fds[0], &byte, 1) != 1 || cache_open(&o, &c, NULL) < 0)
+			_exit(1);
+		evict_for(c, 1500 * MS);
+		_exit(0);
+	}
+	assert_true(e->pid > 0);
+	close(pipe_fds[0]);
+}
+
+static void evictor_run(const struct evictor *e)
+{
+	int status;
+
+	assert_int_equal(write(e->go, "", 1), 1);
+	assert_int_equal(waitpid(e->pid, &status, 0), e->pid);
+	assert_int_equal(status, 0);
+	close(e->go);
+}
+
+static void live_test(bool elsewhere)
 {
 	struct live lv[READERS];
 	pthread_t threads[READERS];
 	atomic_bool stop = false;
+	struct evictor evictor;
 	struct rig_layer rl;
 	struct reader *r;
 	struct layer *l;
@@ -350,6 +389,8 @@ static void live_test(void (*evictor)(struct rig *g))
 	uint64_t reads = 0;
 
 	rig_init(&g);
+	if (elsewhere)
+		evictor_start(&evictor, &g);
 	rig_layer_init(&rl, &crooked);
 	assert_int_equal(rig_stage(g.c, &rl, true, &l, NULL), 0);
 	r = rig_reader_of(&g, l, &rl, 0);
@@ -358,7 +399,10 @@ static void live_test(void (*evictor)(struct rig *g))
 			.g = &g, .rl = &rl, .r = r, .seed = (uint64_t)i, .stop = &stop};
 		assert_int_equal(pthread_create(&threads[i], NULL, live_reader, &lv[i]), 0);
 	}
-	evictor(&g);
+	if (elsewhere)
+		evictor_run(&evictor);
+	else
+		evict_for(g.c, 1500 * MS);
 	atomic_store(&stop, true);
 	for (int i = 0; i < READERS; i++) {
 		pthread_join(threads[i], NULL);
@@ -374,37 +418,14 @@ static void live_test(void (*evictor)(struct rig *g))
 	rig_fini(&g);
 }
 
-static void evict_here(struct rig *g)
-{
-	evict_for(g->c, 1500 * MS);
-}
-
-static void evict_elsewhere(struct rig *g)
-{
-	pid_t pid = fork();
-	int status;
-
-	if (!pid) {
-		struct cache_options o = {.seam = seam_real(), .dir = g->dir};
-		struct cache *c;
-
-		if (cache_open(&o, &c, NULL) < 0)
-			_exit(1);
-		evict_for(c, 1500 * MS);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-}
-
 static void live_readers_read_right(void **state)
 {
-	live_test(evict_here);
+	live_test(false);
 }
 
 static void live_readers_read_right_beside_another_process(void **state)
 {
-	live_test(evict_elsewhere);
+	live_test(true);
 }
 
 /* ---- at the worst moment ---- */
