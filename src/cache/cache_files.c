@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "cache/cache_impl.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <isa-l/crc64.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+
+#include "base/dir.h"
 
 #define REMOVE_DEPTH_MAX 8 /* our own trees are two deep; a planted one is left when deeper */
 #define SWEEP_AGE_S 600
@@ -60,19 +61,15 @@ int cache_open_dir(struct cache *c, int dir_fd, const char *name)
 int cache_each_name(int dir_fd, int (*fn)(void *userdata, int dir_fd, const char *name),
 		    void *userdata)
 {
-	int own = dir_fd < 0 ? -1 : openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-	DIR *d = own < 0 ? NULL : fdopendir(own);
-	struct dirent *e;
+	_cleanup_(closedirp) DIR *d = dir_fd < 0 ? NULL : dir_open(dir_fd, ".");
+	const struct dirent *e;
+	int r = 0;
 
-	if (!d) {
-		r = own < 0 ? -EBADF : -errno;
-		closep(&own);
-		return r;
-	}
-	while (!r && (e = readdir(d)))
+	if (!d)
+		return dir_fd < 0 ? -EBADF : -errno;
+	while (!r && (e = dir_next(d)))
 		if (e->d_name[0] != '.')
 			r = fn(userdata, dir_fd, e->d_name);
-	closedir(d);
 	return r;
 }
 
@@ -245,22 +242,16 @@ void cache_tmp_clean(struct cache *c)
 /* seam_write_file()'s temporary names, in the directory of the file that is to be. */
 static void sweep_dir(struct cache *c, int dir_fd, bool all)
 {
-	int own = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = own < 0 ? NULL : fdopendir(own);
+	_cleanup_(closedirp) DIR *d = dir_open(dir_fd, ".");
 	int64_t now = c->seam->realtime_s(c->seam);
-	struct dirent *e;
+	const struct dirent *e;
 	struct stat st;
 
-	if (!d) {
-		closep(&own);
-		return;
-	}
-	while ((e = readdir(d)))
+	while (d && (e = dir_next(d)))
 		if (!strncmp(e->d_name, ".tmp-", 5) &&
 		    !fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) &&
 		    (all || now - st.st_mtime > SWEEP_AGE_S))
 			cache_remove_tree(c, dir_fd, e->d_name);
-	closedir(d);
 }
 
 void cache_documents_sweep(struct cache *c, bool all)

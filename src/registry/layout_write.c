@@ -10,12 +10,12 @@
  */
 #include "registry/layout_write.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "base/dir.h"
 #include "base/json.h"
 
 #define INDEX_MAX ((size_t)4 << 20)
@@ -107,19 +107,13 @@ static int file_put(struct layout_writer *w, const char *name, const void *data,
 /* Of all but a layout that another process begins this moment. */
 static bool is_empty(int dir_fd)
 {
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	_cleanup_(closedirp) DIR *d = dir_open(dir_fd, ".");
+	const struct dirent *e;
 	bool empty = d;
 
-	while (empty && (e = readdir(d)))
-		empty = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
-			!strcmp(e->d_name, "blobs") || !strcmp(e->d_name, "oci-layout") ||
+	while (empty && (e = dir_next(d)))
+		empty = !strcmp(e->d_name, "blobs") || !strcmp(e->d_name, "oci-layout") ||
 			!strncmp(e->d_name, TEMP_PREFIX, sizeof(TEMP_PREFIX) - 1);
-	if (d)
-		closedir(d);
-	else
-		closep(&fd);
 	return empty;
 }
 
@@ -154,20 +148,15 @@ static int layout_begin(struct layout_writer *w, struct error *err)
 /* Blobs that this user's killed processes were writing: for who alone uses the layout. */
 static void left_remove(const struct layout_writer *w)
 {
-	int fd = openat(w->fd, "blobs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	_cleanup_(closedirp) DIR *d = dir_open(w->fd, "blobs");
+	const struct dirent *e;
 	struct stat st;
 
-	while (d && (e = readdir(d)))
+	while (d && (e = dir_next(d)))
 		if (!strncmp(e->d_name, TEMP_PREFIX, sizeof(TEMP_PREFIX) - 1) &&
-		    !fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) &&
-		    st.st_uid == geteuid())
-			unlinkat(fd, e->d_name, 0);
-	if (d)
-		closedir(d);
-	else
-		closep(&fd);
+		    !fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) &&
+		    S_ISREG(st.st_mode) && st.st_uid == geteuid())
+			unlinkat(dirfd(d), e->d_name, 0);
 }
 
 static int use_begin(struct layout_writer *w, struct error *err)
@@ -231,14 +220,11 @@ static void layout_undo(struct layout_writer *w)
 	    (w->use_fd >= 0 && flock(w->use_fd, LOCK_EX | LOCK_NB) < 0))
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
-		int fd = openat(w->fd, dirs[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		DIR *d = fd < 0 ? NULL : fdopendir(fd);
-		struct dirent *e;
+		_cleanup_(closedirp) DIR *d = dir_open(w->fd, dirs[i]);
+		const struct dirent *e;
 
-		while (d && (e = readdir(d)))
-			unlinkat(fd, e->d_name, 0);
-		if (d)
-			closedir(d);
+		while (d && (e = dir_next(d)))
+			unlinkat(dirfd(d), e->d_name, 0);
 		unlinkat(w->fd, dirs[i], AT_REMOVEDIR);
 	}
 	unlinkat(w->fd, "blobs", AT_REMOVEDIR);

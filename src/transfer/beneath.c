@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "transfer/beneath.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -9,6 +8,7 @@
 #include <sys/syscall.h>
 
 #include "base/buf.h"
+#include "base/dir.h"
 
 /* Without openat2 (before Linux 5.6, or forbidden): component by component. */
 static int walk_open(int dir_fd, const char *path, int flags)
@@ -81,19 +81,9 @@ int beneath_parent(struct beneath *b, const char *path, const char **ret_name)
 
 int beneath_holds_something(int dir_fd)
 {
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *d;
+	_cleanup_(closedirp) DIR *dir = dir_open(dir_fd, ".");
 
-	if (!dir) {
-		r = -errno;
-		closep(&fd);
-		return r;
-	}
-	while (!r && (d = readdir(dir)))
-		r = strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
-	closedir(dir);
-	return r;
+	return dir ? dir_next(dir) != NULL : -errno;
 }
 
 /* ---- clearing ---- */
@@ -102,19 +92,13 @@ int beneath_holds_something(int dir_fd)
  * be cleared first. */
 static int clear_one(int root_fd, struct buf *path, int *result)
 {
-	int fd = beneath_open(root_fd, buf_str(path) ? (char *)path->data : "", O_RDONLY);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *d;
-	int r = 0;
+	int fd = beneath_open(root_fd, buf_str(path) ? (char *)path->data : "", O_RDONLY), r = 0;
+	_cleanup_(closedirp) DIR *dir = dir_take(fd);
+	const struct dirent *d;
 
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
+	if (!dir)
 		return -errno;
-	}
-	while ((d = readdir(dir)) && r <= 0) {
-		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
-			continue;
+	while ((d = dir_next(dir)) && r <= 0) {
 		if (!unlinkat(fd, d->d_name, 0) || errno == ENOENT)
 			continue;
 		if (errno == EISDIR || errno == EPERM) {
@@ -132,7 +116,6 @@ static int clear_one(int root_fd, struct buf *path, int *result)
 			*result = -errno;
 		r = *result;
 	}
-	closedir(dir);
 	return r;
 }
 

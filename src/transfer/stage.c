@@ -7,13 +7,13 @@
  */
 #include "transfer/stage.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include "base/dir.h"
 #include "transfer/beneath.h"
 
 #define PREFIX ".morsel-pull."
@@ -123,18 +123,12 @@ static bool name_is_ours(const char *name)
 
 static bool holds_a_tree_at_most(int dir_fd)
 {
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_(closedirp) DIR *dir = dir_open(dir_fd, ".");
 	bool yes = dir != NULL;
-	struct dirent *d;
+	const struct dirent *d;
 
-	while (yes && (d = readdir(dir)))
-		yes = !strcmp(d->d_name, ".") || !strcmp(d->d_name, "..") ||
-		      !strcmp(d->d_name, STAGE_TREE);
-	if (dir)
-		closedir(dir);
-	else
-		closep(&fd);
+	while (yes && (d = dir_next(dir)))
+		yes = !strcmp(d->d_name, STAGE_TREE);
 	return yes;
 }
 
@@ -153,15 +147,10 @@ static void left_remove(int at_fd, const char *name)
 
 void stage_sweep(int dir_fd)
 {
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *d;
+	_cleanup_(closedirp) DIR *dir = dir_open(dir_fd, ".");
+	const struct dirent *d;
 
-	while (dir && (d = readdir(dir)))
+	while (dir && (d = dir_next(dir)))
 		if (name_is_ours(d->d_name))
-			left_remove(fd, d->d_name);
-	if (dir)
-		closedir(dir);
-	else
-		closep(&fd);
+			left_remove(dir_fd, d->d_name);
 }

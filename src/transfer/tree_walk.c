@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "transfer/tree_walk.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "base/dir.h"
 #include "image/path.h"
 #include "transfer/names.h"
 #include "transfer/xattrs_read.h"
@@ -356,21 +356,16 @@ static int by_bytes(const void *a, const void *b)
 
 static int listing_read(int dir_fd, struct listing *ret)
 {
-	int own = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-	DIR *d = own < 0 ? NULL : fdopendir(own);
-	struct dirent *e;
+	_cleanup_(closedirp) DIR *d = dir_open(dir_fd, ".");
+	const struct dirent *e;
+	int r = d ? 0 : -errno;
 
-	if (!d) {
-		r = -errno;
-		closep(&own);
+	if (r < 0)
 		return r;
-	}
-	while (r >= 0 && (errno = 0, e = readdir(d)))
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			r = listing_add(ret, e->d_name);
+	while (r >= 0 && (e = dir_next(d)))
+		r = listing_add(ret, e->d_name);
 	if (r >= 0 && errno)
 		r = -errno;
-	closedir(d);
 	if (ret->n)
 		qsort(ret->names, ret->n, sizeof(*ret->names), by_bytes);
 	return r;
