@@ -104,7 +104,7 @@ int cmd_cat(struct cli *c)
 	}
 	progress_stop(c);
 	morsel_image_close(cat.img);
-	morsel_free(m);
+	context_free(m);
 	free(cat.buf);
 	return r;
 }

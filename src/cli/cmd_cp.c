@@ -29,6 +29,6 @@ int cmd_cp(struct cli *c)
 	else if (!c->quiet)
 		warn(report);
 	free(report);
-	morsel_free(m);
+	context_free(m);
 	return r;
 }

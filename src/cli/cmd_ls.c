@@ -252,6 +252,6 @@ int cmd_ls(struct cli *c)
 		return r;
 	r = ls_run(c, img);
 	morsel_image_close(img);
-	morsel_free(m);
+	context_free(m);
 	return r;
 }

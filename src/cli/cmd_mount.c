@@ -143,7 +143,7 @@ static int server_run(void *userdata, struct morsel_handover *h)
 		failure_log(c);
 	}
 	morsel_image_close(img);
-	morsel_free(m);
+	context_free(m);
 	return r;
 }
 

@@ -114,6 +114,6 @@ int cmd_pull(struct cli *c)
 		r = pull_to_directory(c, m, &json);
 	r = r < 0 ? fail(c, r) : result_show(c, json);
 	free(json);
-	morsel_free(m);
+	context_free(m);
 	return r;
 }

@@ -330,7 +330,7 @@ static int push_run(struct pushing *p, bool image)
 		  : morsel_push(m, p->layers, p->n, to, &p->o, &json, &c->err);
 	progress_stop(c);
 	r = r < 0 ? fail(c, r) : result_tell(p, json);
-	morsel_free(m);
+	context_free(m);
 	return r;
 }
 

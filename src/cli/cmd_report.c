@@ -156,7 +156,7 @@ int cmd_inspect(struct cli *c)
 		return r;
 	r = morsel_inspect(m, c->args[0], &json, &c->err);
 	r = r < 0 ? fail(c, r) : report(c, json, show_image);
-	morsel_free(m);
+	context_free(m);
 	return r;
 }
 

@@ -39,6 +39,6 @@ int cmd_tags(struct cli *c)
 			free(*t);
 		free(tags);
 	}
-	morsel_free(m);
+	context_free(m);
 	return r < 0 ? fail(c, r) : output_finish();
 }
