@@ -399,7 +399,7 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 {
 	struct exchange *x = t->x;
 	uint64_t until = 0, rnd;
-	char where[300 + PROXY_NOTE_MAX];
+	char where[WHERE_MAX];
 	struct error why = ERROR_INIT;
 	int r = try_once(t, rs, &why);
 
@@ -420,9 +420,8 @@ static int exchange_step(struct try *t, struct retry *state, struct http_respons
 		retry_progress(state);
 	else if (x->progressed && t->at.fault == TRANSFER_ANSWERED && rs->status < 400)
 		answer_is_empty(t, rs->status);
-	url_redact(t->url.text, where, 300);
-	if (proxy_may_be_why(&t->at))
-		proxy_note(&x->r->proxy, t->proxy, where, sizeof(where));
+	url_redact(t->url.text, where, WHERE_URL_MAX);
+	proxy_note(&x->r->proxy, t->proxy, &t->at, where, sizeof(where));
 	x->r->o.seam->random(x->r->o.seam, &rnd, sizeof(rnd));
 	r = retry_next(x->hurried ? &RETRY_POLICY_ONCE : &RETRY_POLICY_DEFAULT, state, &t->at,
 		       where, now_of(x), wait_deadline(x), rnd, &until, &why);

@@ -117,7 +117,7 @@ static int perform(const struct post *p, const struct url *u, const char *auth, 
 	struct proxy_settings proxies;
 	struct http_response rs;
 	struct attempt a = {0};
-	char where[300 + PROXY_NOTE_MAX], detail[256];
+	char where[WHERE_MAX], detail[256];
 	int r;
 
 	if (asprintf(&type, "Content-Type: %s", p->content_type) < 0) {
@@ -127,15 +127,14 @@ static int perform(const struct post *p, const struct url *u, const char *auth, 
 	headers[0] = type;
 	proxy_settings_read(&proxies);
 	rq.proxy = proxy_choose(&proxies, &u->origin);
-	url_redact(u->text, where, 300);
+	url_redact(u->text, where, WHERE_URL_MAX);
 	r = proxy_check(&proxies, rq.proxy, err);
 	if (r >= 0)
 		r = http_new(&o, &h);
 	if (r < 0)
 		return r;
 	http_perform(h, &rq, &rs, &a, detail);
-	if (proxy_may_be_why(&a))
-		proxy_note(&proxies, rq.proxy, where, sizeof(where));
+	proxy_note(&proxies, rq.proxy, &a, where, sizeof(where));
 	r = judge(&a, where, err);
 	http_response_fini(&rs);
 	return r;

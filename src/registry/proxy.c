@@ -69,23 +69,24 @@ int proxy_check(const struct proxy_settings *p, const char *proxy, struct error 
 			 shown, variable_of(p, proxy));
 }
 
-void proxy_note(const struct proxy_settings *p, const char *proxy, char *where, size_t n)
-{
-	size_t len = strlen(where);
-	char shown[100];
-
-	if (!*proxy)
-		return;
-	proxy_show(proxy, shown);
-	snprintf(where + len, n - len, " through the proxy %s of $%s", shown,
-		 variable_of(p, proxy));
-}
-
-bool proxy_may_be_why(const struct attempt *at)
+static bool may_be_why(const struct attempt *at)
 {
 	if (at->fault != TRANSFER_ANSWERED)
 		return at->fault != TRANSFER_OURS;
 	return at->status == 407 || (at->status >= 502 && at->status <= 504);
+}
+
+void proxy_note(const struct proxy_settings *p, const char *proxy, const struct attempt *at,
+		char *where, size_t n)
+{
+	size_t len = strlen(where);
+	char shown[100];
+
+	if (!*proxy || !may_be_why(at))
+		return;
+	proxy_show(proxy, shown);
+	snprintf(where + len, n - len, " through the proxy %s of $%s", shown,
+		 variable_of(p, proxy));
 }
 
 /* ---- which ---- */

@@ -10,7 +10,9 @@
 #include "registry/retry.h"
 #include "registry/url.h"
 
-#define PROXY_NOTE_MAX 160
+/* A URL fit for messages, and the same with a proxy_note(). */
+#define WHERE_URL_MAX 300
+#define WHERE_MAX (WHERE_URL_MAX + 160)
 
 struct proxy_settings { /* borrowed; NULL or "" = not set */
 	const char *https, *http, *no_proxy;
@@ -26,10 +28,10 @@ const char *proxy_choose(const struct proxy_settings *p, const struct origin *ta
 
 /* Whether libcurl can use it at all. -EUCLEAN, naming the variable and never the password. */
 int proxy_check(const struct proxy_settings *p, const char *proxy, struct error *err);
-/* Appends to where, of n bytes, which proxy of which variable was gone through; nothing for "". */
-void proxy_note(const struct proxy_settings *p, const char *proxy, char *where, size_t n);
-/* Whether a failure may be the proxy's. */
-bool proxy_may_be_why(const struct attempt *at);
+/* Where an attempt failed may be the proxy's fault, appends to where, of n bytes, which proxy of
+ * which variable it went through; nothing for "". */
+void proxy_note(const struct proxy_settings *p, const char *proxy, const struct attempt *at,
+		char *where, size_t n);
 
 /* An item of NO_PROXY: "*", an address, a network, host[:port] (and what is below it), .host (only
  * what is below it). */

@@ -104,7 +104,7 @@ struct asking {
 	const struct credential *c;
 	const char *tried;
 	struct url url;
-	char where[300 + PROXY_NOTE_MAX]; /* the URL, fit for messages */
+	char where[WHERE_MAX]; /* the URL, fit for messages */
 	const char *headers[3];
 	char *basic, *body, *get_url; /* the latter two of an identity token */
 	struct http_request rq;
@@ -196,7 +196,7 @@ static int asking_prepare(struct asking *k, uint64_t deadline, const atomic_bool
 	if (e >= 0 && k->c && may_send_credential(&scope, &k->url.origin, TOKEN_REQUEST))
 		e = credential_add(k);
 	k->rq.url = k->url.text;
-	url_redact(k->url.text, k->where, 300);
+	url_redact(k->url.text, k->where, WHERE_URL_MAX);
 	return e;
 }
 
@@ -227,8 +227,8 @@ static int asking_perform(struct asking *k, struct http_response *rs, struct err
 		}
 		if (at.fault == TRANSFER_ANSWERED && (at.status == 401 || at.status == 403))
 			return auth_denied(k->a, k->where, k->c != NULL, k->tried, err);
-		if (proxy_may_be_why(&at) && !state.failures)
-			proxy_note(&k->r->proxy, k->rq.proxy, k->where, sizeof(k->where));
+		if (!state.failures) /* once */
+			proxy_note(&k->r->proxy, k->rq.proxy, &at, k->where, sizeof(k->where));
 		s->random(s, &rnd, sizeof(rnd));
 		e = retry_next(&RETRY_POLICY_DEFAULT, &state, &at, k->where, s->monotonic_ns(s),
 			       k->rq.deadline_ns, rnd, &until, err);

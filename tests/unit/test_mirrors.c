@@ -367,6 +367,9 @@ static void proxies_in_messages(void **state)
 		{"http:///p", "http://", false},
 	};
 
+	const struct attempt answered = {.fault = TRANSFER_ANSWERED, .status = 404};
+	const struct attempt refused = {.fault = TRANSFER_CONNECT};
+
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		const struct proxy_settings p = {.https = cases[i].proxy,
 						 .https_variable = "HTTPS_PROXY"};
@@ -376,7 +379,9 @@ static void proxies_in_messages(void **state)
 
 		if (r != (cases[i].ok ? 0 : -EUCLEAN) || strstr(err.text, "SECRET"))
 			fail_msg("%s: %d %s", cases[i].proxy, r, err.text);
-		proxy_note(&p, p.https, where, sizeof(where));
+		proxy_note(&p, p.https, &answered, where, sizeof(where));
+		assert_string_equal(where, "x");
+		proxy_note(&p, p.https, &refused, where, sizeof(where));
 		snprintf(want, sizeof(want), "x through the proxy %s of $HTTPS_PROXY",
 			 cases[i].shown);
 		assert_string_equal(where, want);
