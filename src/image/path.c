@@ -106,3 +106,14 @@ int path_classify(char *path, size_t *len, enum path_kind *ret, struct error *er
 	*len = base + n;
 	return 0;
 }
+
+const char *path_below(const char *path, const char *prefix)
+{
+	size_t n = strlen(prefix);
+
+	if (!n)
+		return path;
+	if (strncmp(path, prefix, n) || (path[n] && path[n] != '/'))
+		return NULL;
+	return path + n + (path[n] == '/');
+}

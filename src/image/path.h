@@ -13,6 +13,10 @@
  * the root; -E2BIG: a component, the path or the depth over its limit. "" is the root. */
 int path_clean(const void *name, size_t n, char *out, size_t *ret_len, struct error *err);
 
+/* What is left of a clean path behind a clean prefix ("": all of it), without a slash; "" where
+ * they are the same. NULL: the path is not in there. */
+const char *path_below(const char *path, const char *prefix);
+
 enum path_kind {
 	PATH_PLAIN,
 	PATH_WHITEOUT, /* path is shortened and renamed to what it deletes */

@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "image/path.h"
 #include "lib/report.h"
+#include "transfer/layer_before.h"
 #include "transfer/layer_order.h"
 
 #define IGNORE_MAX ((size_t)1 << 20)
@@ -181,17 +183,19 @@ static int layer_open_dir(struct making *mk, struct dir_layer *l,
 
 static bool is_in_some(const struct making *mk, const char *path)
 {
-	while (*path == '/' || !strncmp(path, "./", 2))
-		path += *path == '/' ? 1 : 2;
+	char clean[PATH_LEN_MAX + 1];
+	size_t len;
+
+	if (path_clean(path, strlen(path), clean, &len, NULL) < 0)
+		return false;
 	for (size_t i = 0; i < mk->n; i++) {
-		const char *prefix = mk->layers[i].source.prefix, *at = path;
-		size_t n = strlen(prefix);
+		char prefix[PATH_LEN_MAX + 1];
+		const char *below = NULL;
 		struct stat st;
 
-		if (n && (strncmp(path, prefix, n) || path[n] != '/'))
-			continue;
-		at += n ? n + 1 : 0;
-		if (!fstatat(mk->layers[i].fd, at, &st, AT_SYMLINK_NOFOLLOW))
+		if (layer_source_prefix(&mk->layers[i].source, prefix, NULL) >= 0)
+			below = path_below(clean, prefix);
+		if (below && !fstatat(mk->layers[i].fd, below, &st, AT_SYMLINK_NOFOLLOW))
 			return true;
 	}
 	return false;

@@ -38,9 +38,7 @@ struct fill {
 /* Of a path in the image, what is below the directory. */
 static const char *in_tree(const struct fill *s, const char *path)
 {
-	size_t skip = strlen(s->f->prefix);
-
-	return path + skip + (skip && path[skip] == '/');
+	return path_below(path, s->f->prefix);
 }
 
 static bool cancelled(const struct fill *s)

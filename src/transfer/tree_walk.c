@@ -40,9 +40,7 @@ struct inode_key {
 /* The path below the directory that is walked. */
 static const char *in_tree(const struct tree_walk *w)
 {
-	size_t skip = strlen(w->o->prefix);
-
-	return w->path + skip + (skip && w->path[skip] == '/');
+	return path_below(w->path, w->o->prefix);
 }
 
 static int fail(struct tree_walk *w, int code, struct error *err, const char *what)
@@ -448,19 +446,20 @@ static int early_step(struct tree_walk *w, int fd, const struct stat *st, const 
 int tree_walk_first(struct tree_walk *w, const char *path, struct error *err)
 {
 	char clean[PATH_LEN_MAX + 1];
-	size_t len, skip = strlen(w->o->prefix);
+	const char *below;
 	struct level root;
+	size_t len;
 	int r;
 
 	if (cancelled(w))
 		return error_set(err, -ECANCELED, "interrupted");
-	if (path_clean(path, strlen(path), clean, &len, NULL) < 0 || len < skip ||
-	    memcmp(clean, w->o->prefix, skip) || (skip && len > skip && clean[skip] != '/'))
+	if (path_clean(path, strlen(path), clean, &len, NULL) < 0 ||
+	    !(below = path_below(clean, w->o->prefix)))
 		return 0; /* no name that the tree could have */
 	r = root_open(w, &root, err);
 	w->depth = 0;
 	if (r >= 0)
-		r = early_step(w, root.fd, &root.st, clean + skip + (skip && len > skip), err);
+		r = early_step(w, root.fd, &root.st, below, err);
 	w->depth = 0;
 	return r;
 }

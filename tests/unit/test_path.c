@@ -34,6 +34,16 @@ static void names_are_cleaned(void **state)
 	assert_string_equal(clean("\xff\xfe"), "\xff\xfe");
 }
 
+static void what_is_below_a_prefix(void **state)
+{
+	assert_string_equal(path_below("a/b", ""), "a/b");
+	assert_string_equal(path_below("a/b/c", "a/b"), "c");
+	assert_string_equal(path_below("a/b", "a/b"), "");
+	assert_null(path_below("a/bc", "a/b"));
+	assert_null(path_below("a", "a/b"));
+	assert_null(path_below("", "a"));
+}
+
 static void climbing_is_refused(void **state)
 {
 	static const char *const bad[] = {"..", "../a", "/..", "a/../..", "a/../../b", "./../x"};
@@ -114,6 +124,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_are_cleaned),
+		cmocka_unit_test(what_is_below_a_prefix),
 		cmocka_unit_test(climbing_is_refused),
 		cmocka_unit_test(limits_at_their_edges),
 		cmocka_unit_test(whiteouts_are_told_apart),
