@@ -10,6 +10,8 @@
 #include "base/seam.h"
 
 #define SPARSE_BLOCK 4096u
+/* Runs that take no room in the cache, whoever writes there. */
+#define SPARSE_RUN_CACHE (16u << 10)
 
 /* Where the first run of at least min zeros begins in p, n bytes that are at off of a file: n when
  * there is none. *ret_end: where it ends; n when there is none. */

@@ -263,8 +263,10 @@ static int spans_lock(struct flight *f, uint64_t deadline_ns, bool *ret_locked)
 		if (where > f->need_last || f->first < f->need_first) {
 			/* what is read ahead is taken, or some of it */
 			pthread_mutex_lock(&r->lock);
-			f->last = where > f->need_last ? where - 1 : f->last;
-			f->first = where > f->need_last ? f->first : f->need_first;
+			if (where > f->need_last)
+				f->last = where - 1;
+			else
+				f->first = f->need_first;
 			pthread_mutex_unlock(&r->lock);
 			continue;
 		}

@@ -23,7 +23,6 @@
 
 #define PIECE_BYTES (64u << 10) /* hashed while it is still in the second-level cache */
 #define MARKS_AT_ONCE 4096u
-#define HOLE_BYTES_MIN (16u << 10) /* runs of zeros that take no room */
 
 /* ---- search ---- */
 
@@ -281,7 +280,7 @@ static int store_on_disk(struct layer *l, uint64_t i, const void *data)
 		r = present_set(s, &l->present, i, &mark, 1);
 	}
 	if (r >= 0)
-		r = sparse_overwrite(s, l->data_fd, data, c->len, c->dev_off, HOLE_BYTES_MIN);
+		r = sparse_overwrite(s, l->data_fd, data, c->len, c->dev_off, SPARSE_RUN_CACHE);
 	mark |= MARK_HERE;
 	if (r >= 0)
 		r = present_set(s, &l->present, i, &mark, 1);

@@ -61,17 +61,18 @@ static int env_complete(const char **env)
 	return 0;
 }
 
+enum { LEVEL, CHUNK_SIZE, JOBS, THREADS, N_RANGES };
+
 static const struct range {
 	enum option_id id;
 	uint64_t min, max;
 	const char *text;
-} ranges[] = {
-	{OPT_LEVEL, 1, 19, "1 to 12 for gzip, 1 to 19 for zstd"},
-	{OPT_CHUNK_SIZE, 4 << 10, 8 << 20, "4K to 8M"},
-	{OPT_JOBS, 1, 64, "1 to 64"},
-	{OPT_THREADS, 1, 1024, "1 to 1024"},
+} ranges[N_RANGES] = {
+	[LEVEL] = {OPT_LEVEL, 1, 19, "1 to 12 for gzip, 1 to 19 for zstd"},
+	[CHUNK_SIZE] = {OPT_CHUNK_SIZE, 4 << 10, 8 << 20, "4K to 8M"},
+	[JOBS] = {OPT_JOBS, 1, 64, "1 to 64"},
+	[THREADS] = {OPT_THREADS, 1, 1024, "1 to 1024"},
 };
-#define N_RANGES (sizeof(ranges) / sizeof(ranges[0]))
 
 /* ret: as many as ranges; 0 is what was not given. */
 static int numbers_read(const struct cli *c, uint64_t ret[static N_RANGES])
@@ -142,8 +143,8 @@ static int options_take(struct pushing *p)
 	    !p->layer_texts || env_complete(p->env) < 0)
 		return fail(c, -ENOMEM);
 	p->o.compression = c->values[OPT_COMPRESSION];
-	p->o.level = (int)numbers[0];
-	p->o.chunk_size = (uint32_t)numbers[1];
+	p->o.level = (int)numbers[LEVEL];
+	p->o.chunk_size = (uint32_t)numbers[CHUNK_SIZE];
 	p->o.base = c->values[OPT_BASE];
 	p->o.entrypoint = c->values[OPT_ENTRYPOINT];
 	p->o.cmd = c->values[OPT_CMD];
@@ -159,8 +160,8 @@ static int options_take(struct pushing *p)
 	p->o.ignore_file = c->values[OPT_IGNORE_FILE];
 	p->o.prioritize = p->prioritize;
 	p->o.allow_changed = option_given(c, OPT_ALLOW_CHANGED);
-	p->o.jobs = (unsigned)numbers[2];
-	p->o.threads = (unsigned)numbers[3];
+	p->o.jobs = (unsigned)numbers[JOBS];
+	p->o.threads = (unsigned)numbers[THREADS];
 	return r;
 }
 

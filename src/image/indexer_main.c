@@ -23,7 +23,6 @@
 
 #define DATA_FD 3
 #define TABLE_FD 4
-#define HOLE_BYTES_MIN (16u << 10) /* runs of zeros that take no room in the cache */
 #define MEMORY_MAX ((rlim_t)512 << 20)
 #define CPU_SECONDS_MAX 3600
 
@@ -134,7 +133,7 @@ static ssize_t source_read(void *userdata, void *buf, size_t n)
 
 static int sink_write(void *userdata, uint64_t dev_off, const void *data, size_t n)
 {
-	return sparse_write(seam_real(), DATA_FD, data, n, dev_off, HOLE_BYTES_MIN, NULL);
+	return sparse_write(seam_real(), DATA_FD, data, n, dev_off, SPARSE_RUN_CACHE, NULL);
 }
 
 static int index_run(const struct layer_format *format, const struct index_source *in,

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/digest.h"
+#include "base/fingerprint.h"
 
 #define BATCH_BYTES (1u << 20) /* a batch is full when it has that many */
 
@@ -21,10 +22,10 @@ struct piece {
 	size_t data_len; /* of its first bytes: contents of a file, a chunk of a table */
 	size_t hole_len; /* bytes that no file system stores: zeros */
 	size_t out_off, out_len;
-	struct digest digest; /* of the chunk */
-	uint8_t key[16];      /* in the member store */
-	bool cached;	      /* it was there */
-	bool fresh;	      /* it was not, and is to be put there */
+	struct digest digest;		/* of the chunk */
+	uint8_t key[FINGERPRINT_BYTES]; /* in the member store */
+	bool cached;			/* it was there */
+	bool fresh;			/* it was not, and is to be put there */
 };
 
 enum mark_kind {
@@ -48,9 +49,10 @@ struct mark {
 
 struct batch {
 	struct buf raw, out, texts;
-	struct buf pieces, marks; /* of the structs above */
-	uint8_t id[16];		  /* by a compressor: tells the raw bytes, for hashes of streams */
-	int code;		  /* what a compressor said */
+	struct buf pieces, marks;      /* of the structs above */
+	uint8_t id[FINGERPRINT_BYTES]; /* by a compressor: tells the raw bytes, for hashes of
+					  streams */
+	int code;		       /* what a compressor said */
 };
 
 static inline struct piece *batch_pieces(const struct batch *b, size_t *ret_n)

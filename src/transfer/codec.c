@@ -50,10 +50,11 @@ static int sampler_new(struct sampler **ret)
 
 static bool is_noise(struct sampler *s, const uint8_t *in, size_t n)
 {
-	size_t step = (n - SAMPLE_BYTES) / (SAMPLES - 1), packed;
+	size_t step, packed;
 
 	if (n < NOISE_LEAST)
 		return false;
+	step = (n - SAMPLE_BYTES) / (SAMPLES - 1);
 	for (size_t i = 0; i < SAMPLES; i++)
 		memcpy(s->in + i * SAMPLE_BYTES, in + i * step, SAMPLE_BYTES);
 	packed = ZSTD_compress2(s->zstd, s->out, sizeof(s->out), s->in, sizeof(s->in));

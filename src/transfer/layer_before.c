@@ -121,10 +121,12 @@ int layer_table_or_not(struct layer_params *p, const struct layer_source *source
 {
 	int r = 0;
 
-	if (layer_has_table(p->compression))
-		r = p->look ? p->look->text ? 0 : -EILSEQ
-			    : layer_walk_beforehand(source, prefix, ignore, p->cancel, text_entry,
-						    NULL, err);
+	if (!layer_has_table(p->compression))
+		return 0;
+	if (!p->look)
+		r = layer_walk_beforehand(source, prefix, ignore, p->cancel, text_entry, NULL, err);
+	else if (!p->look->text)
+		r = -EILSEQ;
 	if (r != -EILSEQ)
 		return r;
 	p->compression = p->compression == LAYER_COMPRESS_ESTARGZ ? LAYER_COMPRESS_GZIP

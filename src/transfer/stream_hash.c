@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The fingerprint of what came so far is one of the fingerprint before and the stretch's id: a
- * chain.
- * EVP does not give states away, so this is libcrypto's older interface to the same code.
+ * chain. EVP does not give states away, so this is libcrypto's older interface to the same code.
  */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "transfer/stream_hash.h"
@@ -12,9 +11,8 @@
 
 #include "cache/members.h"
 
-#define LABEL                                                                                      \
-	"sha256\0" /* and the kind: no codec is described by this: the keys of pieces are others   \
-		    */
+/* And the kind. No codec is described by this: the keys of pieces are others. */
+#define LABEL "sha256\0"
 
 struct stream_hash {
 	SHA256_CTX sha;
